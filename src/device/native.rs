@@ -1,0 +1,342 @@
+//! lonewatch's own JSON (docs/DEVICES.md). Unknown fields are passed over, so that devices may be ahead of us.
+
+use std::borrow::Cow;
+
+use serde::Deserialize;
+
+use super::rejected::{Reject, RejectReason};
+use super::report::{Fix, Motion, Report, Signal, Signals, VisitStep};
+use super::{Content, Decoded};
+use crate::limits;
+use crate::position::Position;
+use crate::time::DeviceMillis;
+
+/// Error circle of a fix whose sender gave none: what GNSS does under trees and between houses.
+const ACCURACY_CM_DEFAULT: u32 = 2_500;
+
+#[derive(Deserialize)]
+struct Message<'a> {
+    #[serde(borrow)]
+    device: Option<Cow<'a, str>>,
+    id: Option<OwnId<'a>>,
+    boot: Option<u32>,
+    seq: Option<u64>,
+    time: Option<i64>,
+    sent: Option<i64>,
+    fix: Option<MessageFix>,
+    battery: Option<f64>,
+    charging: Option<bool>,
+    motion: Option<MessageMotion>,
+    interval: Option<u32>,
+    visit: Option<MessageVisit>,
+    #[serde(default, borrow)]
+    signals: Vec<Cow<'a, str>>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum OwnId<'a> {
+    #[serde(borrow)]
+    Text(Cow<'a, str>),
+    Number(u64),
+}
+
+#[derive(Deserialize)]
+struct MessageFix {
+    lat: f64,
+    lon: f64,
+    time: Option<i64>,
+    accuracy: Option<f64>,
+    altitude: Option<f64>,
+    speed: Option<f64>,
+    course: Option<f64>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum MessageMotion {
+    Still,
+    Moving,
+}
+
+#[derive(Deserialize)]
+struct MessageVisit {
+    step: MessageStep,
+    until: Option<i64>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum MessageStep {
+    Start,
+    CheckIn,
+    Extend,
+    End,
+}
+
+/// Reads a native report.
+pub(super) fn decode(payload: &[u8]) -> Result<Decoded, Reject> {
+    let message = parse::<Message<'_>>(payload)?;
+    let (signals, remark) = read_signals(&message.signals);
+    let report = Report {
+        own_id: read_own_id(message.id.as_ref(), message.boot, message.seq)?,
+        boot: message.boot,
+        sequence: message.seq,
+        happened: message.time.map(DeviceMillis::new),
+        sent: message.sent.map(DeviceMillis::new),
+        fix: message.fix.as_ref().map(read_fix).transpose()?,
+        battery_percent: message.battery.map(|percent| percent_of("battery", percent)).transpose()?,
+        charging: message.charging,
+        motion: message.motion.map(|motion| match motion {
+            MessageMotion::Still => Motion::Still,
+            MessageMotion::Moving => Motion::Moving,
+        }),
+        interval_seconds: message.interval,
+        visit: message.visit.as_ref().map(|visit| match visit.step {
+            MessageStep::Start => VisitStep::Start,
+            MessageStep::CheckIn => VisitStep::CheckIn,
+            MessageStep::Extend => VisitStep::Extend,
+            MessageStep::End => VisitStep::End,
+        }),
+        visit_until: message.visit.and_then(|visit| visit.until).map(DeviceMillis::new),
+        signals,
+    };
+    Ok(Decoded { content: Content::Report(Box::new(report)), claimed_device: message.device.map(Cow::into_owned), remark })
+}
+
+/// What can be read of a press, whatever the rest of its bytes: its parts are read one by one, so that a bad fix does not cost the id.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NativePress {
+    /// What could be read; empty for junk.
+    pub report: Report,
+    /// The device that the payload claims to come from, if it names one.
+    pub claimed_device: Option<String>,
+    /// Why the bytes go to quarantine too, if they do.
+    pub remark: Option<Reject>,
+}
+
+impl NativePress {
+    /// Reads what can be read of a press. Never fails: every message on a duress MQTT topic is one.
+    pub fn read(payload: &[u8]) -> Self {
+        match super::Decoder::Native.decode(payload) {
+            Ok(Decoded { content: Content::Report(report), claimed_device, remark }) => {
+                Self { report: *report, claimed_device, remark }
+            }
+            Ok(Decoded { claimed_device, remark, .. }) => Self { report: Report::default(), claimed_device, remark },
+            Err(reject) => Self { report: salvage(payload), claimed_device: None, remark: Some(reject) },
+        }
+    }
+}
+
+/// The own id and times of a press that is JSON but of the wrong shape somewhere else: repeats of it stay one press.
+fn salvage(payload: &[u8]) -> Report {
+    if payload.len() > limits::DECODED_BYTES_MAX {
+        return Report::default();
+    }
+    let Ok(serde_json::Value::Object(fields)) = serde_json::from_slice::<serde_json::Value>(payload) else {
+        return Report::default();
+    };
+    let number = |name: &str| fields.get(name).and_then(serde_json::Value::as_i64).map(DeviceMillis::new);
+    let own_id = match fields.get("id") {
+        Some(serde_json::Value::String(text)) => Some(text.clone()),
+        Some(serde_json::Value::Number(number)) => Some(number.to_string()),
+        _ => None,
+    };
+    Report {
+        own_id: own_id.filter(|id| !id.is_empty() && id.len() <= limits::OWN_ID_BYTES_MAX),
+        happened: number("time"),
+        sent: number("sent"),
+        ..Report::default()
+    }
+}
+
+/// Reads JSON, and tells bytes that are not text, text that is not JSON, and JSON of the wrong shape apart.
+pub(super) fn parse<'a, T: Deserialize<'a>>(payload: &'a [u8]) -> Result<T, Reject> {
+    if payload.is_empty() {
+        return Err(Reject::new(RejectReason::Empty, "no bytes; send a JSON object"));
+    }
+    let text = std::str::from_utf8(payload)
+        .map_err(|fault| Reject::new(RejectReason::NotUtf8, format!("not UTF-8 from byte {}", fault.valid_up_to())))?;
+    if nested_too_deep(text) {
+        let detail = format!("nested deeper than {} levels", limits::JSON_DEPTH_MAX);
+        return Err(Reject::new(RejectReason::NotJson, detail));
+    }
+    serde_json::from_str(text).map_err(|fault| {
+        let reason = if fault.is_data() { RejectReason::WrongShape } else { RejectReason::NotJson };
+        Reject::new(reason, fault.to_string())
+    })
+}
+
+/// Whether brackets outside of strings nest deeper than any message needs. The JSON reader skips unknown fields without a limit of its own.
+fn nested_too_deep(text: &str) -> bool {
+    let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);
+    for byte in text.bytes() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_string => escaped = true,
+            b'"' => in_string = !in_string,
+            b'[' | b'{' if !in_string => depth += 1,
+            b']' | b'}' if !in_string => depth = depth.saturating_sub(1),
+            _ => continue,
+        }
+        if depth > limits::JSON_DEPTH_MAX {
+            return true;
+        }
+    }
+    false
+}
+
+fn read_own_id(id: Option<&OwnId<'_>>, boot: Option<u32>, seq: Option<u64>) -> Result<Option<String>, Reject> {
+    let text = match (id, boot, seq) {
+        (Some(OwnId::Text(text)), ..) => text.to_string(),
+        (Some(OwnId::Number(number)), ..) => number.to_string(),
+        (None, Some(boot), Some(seq)) => format!("{boot}.{seq}"),
+        (None, ..) => return Ok(None),
+    };
+    if text.is_empty() || text.len() > limits::OWN_ID_BYTES_MAX {
+        let detail = format!("id has {} bytes; 1 to {} are allowed", text.len(), limits::OWN_ID_BYTES_MAX);
+        return Err(Reject::new(RejectReason::OutOfRange, detail));
+    }
+    Ok(Some(text))
+}
+
+fn read_fix(fix: &MessageFix) -> Result<Fix, Reject> {
+    let position = Position::from_degrees(fix.lat, fix.lon)
+        .ok_or_else(|| Reject::new(RejectReason::OutOfRange, "fix: lat is within ±90 and lon within ±180 degrees"))?;
+    let accuracy_cm = fix.accuracy.map(|metres| centi("fix.accuracy", metres)).transpose()?;
+    Ok(Fix {
+        position,
+        at: fix.time.map(DeviceMillis::new),
+        accuracy_cm: accuracy_cm.filter(|cm| *cm > 0).unwrap_or(ACCURACY_CM_DEFAULT),
+        altitude_cm: fix.altitude.map(|metres| signed_centi("fix.altitude", metres)).transpose()?,
+        speed_cm_s: fix.speed.map(|speed| centi("fix.speed", speed)).transpose()?,
+        course_cdeg: fix.course.map(|degrees| centi("fix.course", degrees)).transpose()?,
+    })
+}
+
+/// A whole percent from 0 to 100.
+pub(super) fn percent_of(field: &str, percent: f64) -> Result<u8, Reject> {
+    if !(0.0..=100.0).contains(&percent) {
+        return Err(Reject::new(RejectReason::OutOfRange, format!("{field} is a percentage from 0 to 100")));
+    }
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 to 100 was checked above")]
+    Ok(percent.round() as u8)
+}
+
+/// Hundredths of a number from 0 to 40 million.
+pub(super) fn centi(field: &str, value: f64) -> Result<u32, Reject> {
+    if !(0.0..=4.0e7).contains(&value) {
+        return Err(Reject::new(RejectReason::OutOfRange, format!("{field} is a number from 0 to 40,000,000")));
+    }
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the range was checked above")]
+    Ok((value * 100.0).round() as u32)
+}
+
+/// Hundredths of a number within ±20 million.
+pub(super) fn signed_centi(field: &str, value: f64) -> Result<i32, Reject> {
+    if !(-2.0e7..=2.0e7).contains(&value) {
+        return Err(Reject::new(RejectReason::OutOfRange, format!("{field} is a number within ±20,000,000")));
+    }
+    #[allow(clippy::cast_possible_truncation, reason = "the range was checked above")]
+    Ok((value * 100.0).round() as i32)
+}
+
+/// The known signals, and a remark for those that are not; letter case and hyphens do not matter.
+fn read_signals(words: &[Cow<'_, str>]) -> (Signals, Option<Reject>) {
+    let mut signals = Signals::default();
+    let mut remark = None;
+    for word in words {
+        let plain = word.to_ascii_lowercase().replace('-', "_");
+        match Signal::ALL.into_iter().find(|signal| signal.as_str() == plain) {
+            Some(signal) => signals = signals.with(signal),
+            None => {
+                let known = Signal::ALL.map(Signal::as_str).join(", ");
+                let shown: String = word.chars().take(40).collect();
+                remark = Some(Reject::new(RejectReason::UnknownSignal, format!("signal {shown:?} is none of {known}")));
+            }
+        }
+    }
+    (signals, remark)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(json: &str) -> Report {
+        match decode(json.as_bytes()).unwrap().content {
+            Content::Report(report) => *report,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn reason(payload: &[u8]) -> RejectReason {
+        super::super::Decoder::Native.decode(payload).unwrap_err().reason
+    }
+
+    #[test]
+    fn a_full_report_is_read_whole() {
+        let full = report(
+            r#"{"id":"m-1","boot":3,"seq":17,"time":5,"sent":1790345531000,"battery":41.4,"charging":false,"motion":"moving","interval":60,
+                "fix":{"lat":51.5074,"lon":-0.1278,"time":1790345524000,"accuracy":12,"altitude":-2.5,"speed":1.2,"course":271},
+                "visit":{"step":"start","until":1790349131000},"signals":["man_down","SOS"],"later":{"x":[1]}}"#,
+        );
+        assert_eq!(full.own_id.as_deref(), Some("m-1"));
+        assert_eq!((full.battery_percent, full.interval_seconds), (Some(41), Some(60)));
+        let fix = full.fix.unwrap();
+        assert_eq!(
+            (fix.accuracy_cm, fix.altitude_cm, fix.speed_cm_s, fix.course_cdeg),
+            (1_200, Some(-250), Some(120), Some(27_100))
+        );
+        assert!(full.signals.press() && full.signals.has(Signal::ManDown));
+        assert_eq!(full.visit, Some(VisitStep::Start));
+    }
+
+    #[test]
+    fn boot_and_sequence_make_an_own_id_and_either_alone_does_not() {
+        assert_eq!(report(r#"{"boot":2,"seq":9}"#).own_id.as_deref(), Some("2.9"));
+        assert_eq!(report(r#"{"seq":9}"#).own_id, None);
+        assert_eq!(report(r#"{"id":77}"#).own_id.as_deref(), Some("77"));
+    }
+
+    #[test]
+    fn a_fix_without_accuracy_never_counts_as_exact() {
+        assert_eq!(report(r#"{"fix":{"lat":1,"lon":2}}"#).fix.unwrap().accuracy_cm, ACCURACY_CM_DEFAULT);
+        assert_eq!(report(r#"{"fix":{"lat":1,"lon":2,"accuracy":0}}"#).fix.unwrap().accuracy_cm, ACCURACY_CM_DEFAULT);
+    }
+
+    #[test]
+    fn poison_is_told_apart() {
+        assert_eq!(reason(b""), RejectReason::Empty);
+        assert_eq!(reason(b"\xff\xfe"), RejectReason::NotUtf8);
+        assert_eq!(reason(b"hello"), RejectReason::NotJson);
+        assert_eq!(reason(&[b'['; 4_000]), RejectReason::NotJson);
+        assert_eq!(reason(b"[1]"), RejectReason::WrongShape);
+        let deep = format!("{{\"later\":{}{}}}", "[".repeat(4_000), "]".repeat(4_000));
+        assert_eq!(reason(deep.as_bytes()), RejectReason::NotJson);
+        assert_eq!(reason(br#"{"fix":{"lat":NaN,"lon":1}}"#), RejectReason::NotJson);
+        assert_eq!(reason(br#"{"fix":{"lat":"51","lon":1}}"#), RejectReason::WrongShape);
+        assert_eq!(reason(br#"{"fix":{"lat":91,"lon":1}}"#), RejectReason::OutOfRange);
+        assert_eq!(reason(br#"{"battery":-1}"#), RejectReason::OutOfRange);
+        assert_eq!(reason(&vec![b' '; 9 * 1024]), RejectReason::TooLarge);
+    }
+
+    #[test]
+    fn an_unknown_signal_is_remarked_and_the_rest_counts() {
+        let decoded = decode(br#"{"signals":["sos","S.O.S."]}"#).unwrap();
+        assert_eq!(decoded.remark.unwrap().reason, RejectReason::UnknownSignal);
+        assert!(matches!(decoded.content, Content::Report(report) if report.signals.press()));
+    }
+
+    #[test]
+    fn a_press_is_read_as_far_as_it_can_be() {
+        let press = NativePress::read(br#"{"id":"p-1","time":12,"fix":"nowhere"}"#);
+        assert_eq!(press.report.own_id.as_deref(), Some("p-1"));
+        assert_eq!(press.remark.unwrap().reason, RejectReason::WrongShape);
+        for junk in [&b""[..], b"\xff", b"[[[", &[0; 9_000]] {
+            let press = NativePress::read(junk);
+            assert_eq!(press.report, Report::default());
+            assert!(press.remark.is_some());
+        }
+    }
+}

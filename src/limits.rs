@@ -1,0 +1,139 @@
+//! Every bound in one place, each with its reason; relations between them are checked when the program is compiled.
+
+use crate::time::{HOUR_MILLIS, MINUTE_MILLIS, SECOND_MILLIS};
+
+// ---- names ----
+
+/// A device id fits an MQTT topic level, a Kafka key and a line on a screen.
+pub const DEVICE_ID_BYTES_MAX: usize = 64;
+/// Names of tenants, groups, fences, feeds, centres: Kafka allows 249 bytes for a topic, ours adds a prefix of at most 20.
+pub const NAME_BYTES_MAX: usize = 48;
+/// A device's own id for a message: a UUID with room to spare.
+pub const OWN_ID_BYTES_MAX: usize = 64;
+
+// ---- payloads ----
+
+/// What a decoder reads. A full native report is under 1 KiB; eight times that leaves room for extensions and bounds the work of a hostile one.
+pub const DECODED_BYTES_MAX: usize = 8 * 1024;
+/// JSON nesting: a native report needs 3 levels, OwnTracks 2.
+pub const JSON_DEPTH_MAX: usize = 32;
+/// The broker's own limit in every configuration that we ship: what it refuses never reaches a lane.
+pub const BROKER_PAYLOAD_BYTES_MAX: usize = 64 * 1024;
+/// The MQTT client's limit. Above the broker's, because a packet over the client's own limit ends the connection and comes again for ever.
+pub const CLIENT_PACKET_BYTES_MAX: u32 = 128 * 1024;
+/// What quarantine keeps of a payload, beside its length and hash: as much as a decoder would have read.
+pub const QUARANTINE_BYTES_MAX: usize = DECODED_BYTES_MAX;
+const _: () = assert!(
+    (BROKER_PAYLOAD_BYTES_MAX as u32) < CLIENT_PACKET_BYTES_MAX,
+    "what the broker accepts, the client must be able to read"
+);
+
+// ---- MQTT ----
+
+/// Messages in flight to a lane. Mosquitto's default of 20 would cap a lane at 20 per Kafka round trip.
+pub const RECEIVE_MAXIMUM: u16 = 1_000;
+/// Requests that a lane's client can hold: one acknowledgement for each message in flight, and room for subscribes.
+pub const CLIENT_REQUESTS_MAX: usize = 2_048;
+const _: () = assert!(CLIENT_REQUESTS_MAX > RECEIVE_MAXIMUM as usize, "an acknowledgement must never wait for room");
+/// A day: an ingester that comes back within it finds everything that waited for it.
+pub const SESSION_EXPIRY_SECONDS: u32 = 24 * 60 * 60;
+/// The least keep-alive that MQTT 5 clients of this library allow.
+pub const KEEP_ALIVE_SECONDS: u64 = 5;
+/// Nothing heard from the broker for this long, not even our own probe a second: the connection is dead, whatever the socket says.
+pub const MQTT_SILENCE_MILLIS_MAX: u64 = 10_000;
+/// First and longest wait before another connection attempt.
+pub const RECONNECT_MILLIS_MIN: u64 = 100;
+/// See [`RECONNECT_MILLIS_MIN`].
+pub const RECONNECT_MILLIS_MAX: u64 = 2_000;
+/// Take-overs of a client id within [`TAKE_OVER_WINDOW_MILLIS`] that cannot be our own restart: somebody else uses the id.
+pub const TAKE_OVERS_MAX: usize = 3;
+/// See [`TAKE_OVERS_MAX`].
+pub const TAKE_OVER_WINDOW_MILLIS: i64 = MINUTE_MILLIS;
+/// Receipts waiting for the receipts connection. Past it the oldest is dropped and counted: the device repeats its press and gets the next.
+pub const RECEIPTS_WAITING_MAX: usize = 4_096;
+/// The longest MQTT topic that a lane looks at; longer ones are junk (and, on a duress filter, presses).
+pub const MQTT_TOPIC_BYTES_MAX: usize = 256;
+
+// ---- probes and observed time ----
+
+/// One probe a second: the grain of observed time.
+pub const PROBE_MILLIS: i64 = SECOND_MILLIS;
+/// An event id leans on a probe no older than this; past it the receiver's counter joins in.
+pub const PROBE_STALE_MILLIS: i64 = 5 * SECOND_MILLIS;
+/// A metronome record a second: the grain of `now`.
+pub const METRONOME_MILLIS: i64 = SECOND_MILLIS;
+/// The shortest silence limit: several probes and metronomes long, or it would fire on jitter.
+pub const SILENCE_MILLIS_MIN: i64 = 3 * SECOND_MILLIS;
+const _: () = assert!(SILENCE_MILLIS_MIN >= 3 * PROBE_MILLIS, "a silence spans several probes");
+const _: () = assert!(SILENCE_MILLIS_MIN >= 3 * METRONOME_MILLIS, "a silence spans several metronomes");
+const _: () = assert!(PROBE_STALE_MILLIS >= 3 * PROBE_MILLIS, "one lost probe must not double presses");
+/// An observation may lie ahead of its own append time by this much: clocks under NTP differ by milliseconds.
+pub const CLOCK_FAULT_MILLIS: i64 = 2 * SECOND_MILLIS;
+/// A lane unheard for this long is blind: P5 promises the centre 15 s, this leaves 5 s for the way.
+pub const BLIND_MILLIS: i64 = 10 * SECOND_MILLIS;
+/// After a gap in listening, devices that reconnect one by one get this long before silence counts against them.
+pub const RECONNECT_GRACE_MILLIS: i64 = 5 * MINUTE_MILLIS;
+/// However many gaps come, they postpone one silence by no more than this.
+pub const POSTPONED_MILLIS_MAX: i64 = 30 * MINUTE_MILLIS;
+/// Gaps that a feed remembers to relate two feeds' listening. Past it the two oldest are joined, which only counts less time as heard.
+pub const GAPS_REMEMBERED_MAX: usize = 64;
+
+// ---- the machine ----
+
+/// Devices that report but stand in no rulebook, per partition. Past it they still alert, unlinked.
+pub const UNKNOWN_DEVICES_MAX: usize = 10_000;
+/// Event hashes that a device's record remembers against repeats.
+pub const EVENT_RING_LEN: usize = 16;
+/// A press id is remembered for the session's expiry and two hours: a broker can hold a copy no longer.
+pub const PRESS_MEMORY_MILLIS: i64 = 26 * HOUR_MILLIS;
+/// Press ids that a partition remembers. At 100 bytes each this is 10 MB; a fleet of 100,000 presses once a day.
+pub const PRESSES_REMEMBERED_MAX: usize = 100_000;
+/// A press id whose newest copy is older than this is a device that counts from the start again, not a repeat.
+pub const PRESS_AGAIN_MILLIS: i64 = 10 * MINUTE_MILLIS;
+/// A report older than this when it reaches the journal is late: ordinary delivery takes seconds.
+pub const LATE_MILLIS: i64 = 2 * MINUTE_MILLIS;
+/// Device time further ahead than this counts as none.
+pub const DEVICE_AHEAD_MILLIS: i64 = 2 * MINUTE_MILLIS;
+/// Device clocks whose offset agrees within this, for [`SKEW_PROVEN_MILLIS`], are believed.
+pub const SKEW_AGREES_MILLIS: i64 = 10 * SECOND_MILLIS;
+/// How long a new clock offset must show in live reports: a buffered upload passes in less, or its offsets differ.
+pub const SKEW_PROVEN_MILLIS: i64 = MINUTE_MILLIS;
+/// Presses of a device closer together than this belong to one episode.
+pub const EPISODE_MILLIS: i64 = 10 * MINUTE_MILLIS;
+/// More presses than [`FOLD_PRESSES`] in this time are linked without a ladder of their own.
+pub const FOLD_MILLIS: i64 = 10 * SECOND_MILLIS;
+/// See [`FOLD_MILLIS`].
+pub const FOLD_PRESSES: u32 = 20;
+/// The error circle of a fix counts up to here: a phone that says 5 km knows nothing, and must not freeze a fence for ever.
+pub const ACCURACY_METRES_MAX: f64 = 100.0;
+/// Fences named in one alert; past it the list is cut (the alert's own fence is its subject and always named).
+pub const FENCES_NAMED_MAX: usize = 32;
+
+// ---- rulebook ----
+
+/// Vertices of one fence. The largest boundaries in use (census areas, boroughs) have under 20,000.
+pub const FENCE_VERTICES_MAX: usize = 50_000;
+/// The largest circle or corridor half width, in metres: past it local projection is off by more than a fix's accuracy.
+pub const FENCE_RADIUS_METRES_MAX: f64 = 50_000.0;
+/// The smallest, in metres: below it no fix can tell inside from outside.
+pub const FENCE_RADIUS_METRES_MIN: f64 = 5.0;
+/// One rulebook entry. Kafka's default for a message is 1 MiB; a fence at its vertex limit takes about as much as this.
+pub const RULEBOOK_ENTRY_BYTES_MAX: usize = 1_000_000;
+
+// ---- Kafka ----
+
+/// Records that one writer holds unacknowledged: beyond it the lane stops reading MQTT, and the broker holds the rest.
+pub const WRITER_PENDING_MAX: usize = 20_000;
+/// Journal retention that the start-up check asks for.
+pub const JOURNAL_RETENTION_MILLIS: i64 = 72 * HOUR_MILLIS;
+/// Alerts stay at least this long.
+pub const ALERTS_RETENTION_MILLIS_MIN: i64 = 7 * 24 * HOUR_MILLIS;
+/// The rulebook keeps what any journal record may name, and two days of operator's time.
+pub const RULEBOOK_LAG_MILLIS_MIN: i64 = JOURNAL_RETENTION_MILLIS + 48 * HOUR_MILLIS;
+/// A detector's heartbeat to each centre.
+pub const HEARTBEAT_MILLIS: i64 = 5 * SECOND_MILLIS;
+/// A partition that nobody claims, or whose lag exceeds this, is blind to the centre that reads.
+pub const HEARTBEAT_MISSING_MILLIS: i64 = 10 * SECOND_MILLIS;
+const _: () = assert!(HEARTBEAT_MISSING_MILLIS >= 2 * HEARTBEAT_MILLIS, "one late heartbeat is no blindness");
+/// Static members of the detectors' group are given up after this.
+pub const GROUP_SESSION_MILLIS: i64 = 6 * SECOND_MILLIS;
