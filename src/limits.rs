@@ -41,6 +41,12 @@ pub const SESSION_EXPIRY_SECONDS: u32 = 24 * 60 * 60;
 pub const KEEP_ALIVE_SECONDS: u64 = 5;
 /// Nothing heard from the broker for this long, not even our own probe a second: the connection is dead, whatever the socket says.
 pub const MQTT_SILENCE_MILLIS_MAX: u64 = 10_000;
+/// A broker that takes longer than this to accept a connection is tried again from the start.
+pub const MQTT_CONNECT_SECONDS: u64 = 5;
+/// How long a goodbye to the broker may take at the end.
+pub const MQTT_GOODBYE_MILLIS: u64 = 500;
+/// How long a lane, or a detector, waits at its end for Kafka to answer: within the 30 s that Kubernetes gives.
+pub const DRAIN_MILLIS: u64 = 10_000;
 /// First and longest wait before another connection attempt.
 pub const RECONNECT_MILLIS_MIN: u64 = 100;
 /// See [`RECONNECT_MILLIS_MIN`].

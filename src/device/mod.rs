@@ -61,6 +61,8 @@ pub struct Decoded {
     pub content: Content,
     /// The device that the payload claims to come from, if it names one.
     pub claimed_device: Option<String>,
+    /// The device asks for a receipt. Presses get one unasked.
+    pub wants_receipt: bool,
     /// Something in it was not understood: the rest counts, and the bytes go to quarantine as well.
     pub remark: Option<Reject>,
 }

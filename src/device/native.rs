@@ -28,6 +28,8 @@ struct Message<'a> {
     charging: Option<bool>,
     motion: Option<MessageMotion>,
     interval: Option<u32>,
+    #[serde(default)]
+    receipt: bool,
     visit: Option<MessageVisit>,
     #[serde(default, borrow)]
     signals: Vec<Cow<'a, str>>,
@@ -119,7 +121,7 @@ impl NativePress {
     /// Reads what can be read of a press. Never fails: every message on a duress MQTT topic is one.
     pub fn read(payload: &[u8]) -> Self {
         match super::Decoder::Native.decode(payload) {
-            Ok(Decoded { content: Content::Report(report), claimed_device, remark }) => {
+            Ok(Decoded { content: Content::Report(report), claimed_device, remark, .. }) => {
                 Self { report: *report, claimed_device, remark }
             }
             Ok(Decoded { claimed_device, remark, .. }) => Self { report: Report::default(), claimed_device, remark },

@@ -53,7 +53,7 @@ pub(super) fn decode(payload: &[u8]) -> Result<Decoded, Reject> {
 }
 
 fn decoded(content: Content) -> Decoded {
-    Decoded { content, claimed_device: None, remark: None }
+    Decoded { content, claimed_device: None, wants_receipt: false, remark: None }
 }
 
 fn read_location(location: &Location<'_>) -> Result<Report, Reject> {

@@ -166,6 +166,11 @@ impl Signals {
 }
 
 impl Report {
+    /// The newest time that the report bears: the nearest to the device's clock as it spoke.
+    pub fn newest_time(&self) -> Option<DeviceMillis> {
+        [self.happened, self.fix.and_then(|fix| fix.at), self.sent].into_iter().flatten().max()
+    }
+
     /// When what the report tells of happened, by the device's clock: what it says itself, else its fix, else when it was sent.
     pub fn device_time(&self) -> Option<DeviceMillis> {
         self.happened.or_else(|| self.fix.and_then(|fix| fix.at)).or(self.sent)

@@ -2,6 +2,7 @@
 
 mod codec;
 mod partition;
+mod press;
 #[allow(missing_docs, unreachable_pub, clippy::all, clippy::pedantic, reason = "generated; the .proto is its documentation")]
 #[rustfmt::skip]
 mod proto;

@@ -1,0 +1,192 @@
+//! One MQTT connection: opened, subscribed, watched, and dropped whole on the first error (TRAPS R3 to R9).
+//!
+//! The client is polled by a task of its own, so that nothing that a lane does can stop keep-alives. Every event comes through one
+//! channel; after an end nothing follows. A new connection is a new object: no publish and no acknowledgement can cross.
+
+use std::time::Duration;
+
+use rumqttc::v5::mqttbytes::QoS;
+use rumqttc::v5::mqttbytes::v5::{Filter as Subscription, Packet, Publish, RetainForwardRule, SubscribeReasonCode};
+use rumqttc::v5::{AsyncClient, Event, EventLoop, MqttOptions};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use crate::config::Endpoint;
+use crate::limits;
+
+/// How a connection differs from another.
+#[derive(Clone, Debug)]
+pub(super) struct Purpose {
+    pub(super) client_id: String,
+    /// Filters of a lane; none for a connection that only publishes.
+    pub(super) filters: Vec<String>,
+    /// Whether the broker keeps what comes while we are away.
+    pub(super) keeps_session: bool,
+}
+
+/// What happens on a connection.
+#[derive(Debug)]
+pub(super) enum Happening {
+    /// The broker took us; what it had kept for us may follow at once.
+    Connected,
+    /// Every filter was granted.
+    Subscribed,
+    /// A message.
+    Message(Publish),
+    /// The broker has a publish of ours.
+    Published,
+    /// The end, and why.
+    Ended(String),
+}
+
+/// An open connection.
+pub(super) struct Connection {
+    client: AsyncClient,
+    events: mpsc::Receiver<Result<Event, String>>,
+    task: JoinHandle<()>,
+    filters: Vec<String>,
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Connection {
+    /// Begins to connect; [`Connection::next`] tells what comes of it. Needs a running runtime.
+    pub(super) fn open(endpoint: &Endpoint, purpose: &Purpose) -> Self {
+        let options = options(endpoint, purpose);
+        let (client, mut event_loop) = AsyncClient::new(options, limits::CLIENT_REQUESTS_MAX);
+        event_loop.options.set_connection_timeout(limits::MQTT_CONNECT_SECONDS);
+        let (sender, events) = mpsc::channel(limits::CLIENT_REQUESTS_MAX);
+        let task = tokio::spawn(poll(event_loop, sender));
+        Self { client, events, task, filters: purpose.filters.clone() }
+    }
+
+    /// The next happening. Silence for longer than [`limits::MQTT_SILENCE_MILLIS_MAX`] is the end as well: a lane hears a probe every
+    /// second, and any connection a ping's answer. Cancel-safe.
+    pub(super) async fn next(&mut self) -> Happening {
+        loop {
+            let waited = tokio::time::timeout(Duration::from_millis(limits::MQTT_SILENCE_MILLIS_MAX), self.events.recv()).await;
+            let packet = match waited {
+                Err(_) => return Happening::Ended("nothing was heard from the broker for 10 s".to_owned()),
+                Ok(None) => return Happening::Ended("the connection's task has ended".to_owned()),
+                Ok(Some(Err(why))) => return Happening::Ended(why),
+                Ok(Some(Ok(Event::Outgoing(_)))) => continue,
+                Ok(Some(Ok(Event::Incoming(packet)))) => packet,
+            };
+            if let Some(happening) = self.tell(packet) {
+                return happening;
+            }
+        }
+    }
+
+    fn tell(&self, packet: Packet) -> Option<Happening> {
+        match packet {
+            Packet::ConnAck(_) if self.filters.is_empty() => Some(Happening::Connected),
+            Packet::ConnAck(_) => Some(match self.subscribe() {
+                Ok(()) => Happening::Connected,
+                Err(why) => Happening::Ended(why),
+            }),
+            Packet::SubAck(answer) => Some(self.granted(&answer.return_codes)),
+            Packet::Publish(publish) if publish.topic.is_empty() => {
+                Some(Happening::Ended("a message came with a topic alias, though we allow none".to_owned()))
+            }
+            Packet::Publish(publish) => Some(Happening::Message(publish)),
+            Packet::PubAck(_) => Some(Happening::Published),
+            Packet::Disconnect(word) => Some(Happening::Ended(format!("the broker disconnected us: {:?}", word.reason_code))),
+            // Answers to pings only show that the broker lives, which the wait above has noted; the rest we never ask for.
+            Packet::PingResp(_)
+            | Packet::PingReq(_)
+            | Packet::Connect(..)
+            | Packet::PubRec(_)
+            | Packet::PubRel(_)
+            | Packet::PubComp(_)
+            | Packet::Subscribe(_)
+            | Packet::Unsubscribe(_)
+            | Packet::UnsubAck(_) => None,
+        }
+    }
+
+    /// Subscribes anew on every connection: a session that the broker says it kept may have lost its subscriptions (TRAPS M4).
+    fn subscribe(&self) -> Result<(), String> {
+        let filters = self.filters.iter().map(|filter| Subscription {
+            path: filter.clone(),
+            qos: QoS::AtLeastOnce,
+            nolocal: false,
+            preserve_retain: false,
+            retain_forward_rule: RetainForwardRule::Never,
+        });
+        self.client.try_subscribe_many(filters).map_err(|fault| format!("cannot subscribe: {fault}"))
+    }
+
+    fn granted(&self, codes: &[SubscribeReasonCode]) -> Happening {
+        let refused: Vec<String> = self
+            .filters
+            .iter()
+            .zip(codes)
+            .filter(|(_, code)| !matches!(code, SubscribeReasonCode::Success(QoS::AtLeastOnce | QoS::ExactlyOnce)))
+            .map(|(filter, code)| format!("{filter} ({code:?})"))
+            .collect();
+        if refused.is_empty() && codes.len() == self.filters.len() {
+            Happening::Subscribed
+        } else {
+            Happening::Ended(format!(
+                "the broker does not grant {} at QoS 1: allow this user to read it in the broker's access list",
+                if refused.is_empty() { "every filter".to_owned() } else { refused.join(", ") }
+            ))
+        }
+    }
+
+    /// Acknowledges a message of this connection.
+    pub(super) fn acknowledge(&self, publish: &Publish) -> Result<(), String> {
+        if publish.qos == QoS::AtMostOnce {
+            return Ok(());
+        }
+        self.client.try_ack(publish).map_err(|fault| format!("cannot acknowledge: {fault}"))
+    }
+
+    /// Publishes at QoS 1.
+    pub(super) fn publish(&self, mqtt_topic: &str, payload: Vec<u8>) -> Result<(), String> {
+        self.client
+            .try_publish(mqtt_topic, QoS::AtLeastOnce, false, payload)
+            .map_err(|fault| format!("cannot publish: {fault}"))
+    }
+
+    /// Says goodbye, so that the broker need not wait for the keep-alive to run out.
+    pub(super) async fn close(mut self) {
+        if self.client.try_disconnect().is_ok() {
+            let goodbye = async { while let Some(Ok(_)) = self.events.recv().await {} };
+            let _said_or_not = tokio::time::timeout(Duration::from_millis(limits::MQTT_GOODBYE_MILLIS), goodbye).await;
+        }
+    }
+}
+
+/// Serves the client until its first error.
+async fn poll(mut event_loop: EventLoop, events: mpsc::Sender<Result<Event, String>>) {
+    loop {
+        let polled = event_loop.poll().await;
+        let over = polled.is_err();
+        if events.send(polled.map_err(|fault| fault.to_string())).await.is_err() || over {
+            return;
+        }
+    }
+}
+
+fn options(endpoint: &Endpoint, purpose: &Purpose) -> MqttOptions {
+    let mut options = MqttOptions::new(&purpose.client_id, &endpoint.host, endpoint.port);
+    options.set_keep_alive(Duration::from_secs(limits::KEEP_ALIVE_SECONDS));
+    options.set_manual_acks(true);
+    options.set_clean_start(!purpose.keeps_session);
+    options.set_session_expiry_interval(Some(if purpose.keeps_session { limits::SESSION_EXPIRY_SECONDS } else { 0 }));
+    options.set_receive_maximum(Some(limits::RECEIVE_MAXIMUM));
+    options.set_max_packet_size(Some(limits::CLIENT_PACKET_BYTES_MAX));
+    if let Some((user, password)) = &endpoint.credentials {
+        options.set_credentials(user, password.reveal());
+    }
+    let mut network = options.network_options();
+    network.set_tcp_nodelay(true);
+    options.set_network_options(network);
+    options
+}

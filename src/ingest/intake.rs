@@ -1,0 +1,298 @@
+//! What to do with one MQTT message: which records to write, which receipt to owe. Decides only; the lane carries it out.
+//!
+//! Invariant (P1): whatever comes on a duress filter and is no probe leaves here with an alert. There is no way out before it.
+
+use std::sync::Arc;
+
+use crate::alert::{CentreMessage, Lane};
+use crate::config::{FeedSettings, Identity, SourceSettings};
+use crate::device::mqtt_topic::Named;
+use crate::device::{Content, Decoded, Decoder, NativePress, Reject, RejectReason, Report};
+use crate::ids::{self, CentreName, DeviceId, EventId, IngesterName, Incarnation, Origin, ProbeRef};
+use crate::journal::{self, MessageContent, MessageRecord, Press, Record};
+use crate::kafka::{Outgoing, TopicNames};
+use crate::rulebook::Rulebook;
+use crate::time::IngestMillis;
+
+use super::probe::{NewestProbe, Probe};
+use super::quarantine::{self, Came};
+
+/// What a lane knows that does not change with the message.
+pub(super) struct Post {
+    pub(super) feed: FeedSettings,
+    pub(super) lane: Lane,
+    pub(super) ingester: IngesterName,
+    pub(super) incarnation: Incarnation,
+    pub(super) topics: Arc<TopicNames>,
+    /// The feed's fallback centre as of the start: what a later rulebook without the feed falls back on.
+    pub(super) fallback_centre: CentreName,
+}
+
+/// One message, and where the connection stood as it came.
+pub(super) struct Arrival<'a> {
+    pub(super) mqtt_topic: &'a str,
+    pub(super) payload: &'a [u8],
+    pub(super) retained: bool,
+    pub(super) received_at: IngestMillis,
+    pub(super) connected_at: IngestMillis,
+    pub(super) newest_probe: &'a NewestProbe,
+    /// Counts this incarnation's messages.
+    pub(super) counter: u64,
+}
+
+/// What to do with a message.
+#[derive(Debug, Default)]
+pub(super) struct Intake {
+    pub(super) writes: Vec<Outgoing>,
+    pub(super) receipt: Option<Receipt>,
+    pub(super) press: bool,
+    pub(super) quarantined: Option<RejectReason>,
+    pub(super) passed_over: bool,
+}
+
+/// A receipt owed once all is stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Receipt {
+    pub(super) device: DeviceId,
+    pub(super) payload: Vec<u8>,
+}
+
+/// What a message is, before it is read.
+pub(super) enum Told<'a> {
+    Probe { source: usize, probe: Probe, ingester: IngesterName },
+    Message { source: &'a SourceSettings, id: Result<DeviceId, DeviceId> },
+}
+
+impl Post {
+    /// The sources of this lane, in order.
+    pub(super) fn sources(&self) -> impl Iterator<Item = &SourceSettings> {
+        self.feed.sources.iter().filter(|source| source.lane == self.lane)
+    }
+
+    /// Whom a message names. An id that is none is replaced by one of ours; a probe's topic with another payload is such a one.
+    pub(super) fn tell<'a>(&'a self, mqtt_topic: &str, payload: &[u8]) -> Told<'a> {
+        let mut first = None;
+        for (i, source) in self.sources().enumerate() {
+            first = first.or(Some(source));
+            match source.filter.named(mqtt_topic) {
+                Some(Named::Probe(ingester)) => {
+                    if let Some(probe) = Probe::parse(payload) {
+                        return Told::Probe { source: i, probe, ingester };
+                    }
+                    return Told::Message { source, id: Err(DeviceId::for_illegal(mqtt_topic.as_bytes())) };
+                }
+                Some(Named::Device(text)) => {
+                    let id = DeviceId::parse(&text).map_err(|_| DeviceId::for_illegal(text.as_bytes()));
+                    return Told::Message { source, id };
+                }
+                None => {}
+            }
+        }
+        let source = first.expect("configuration gives each lane at least one source");
+        Told::Message { source, id: Err(DeviceId::for_illegal(mqtt_topic.as_bytes())) }
+    }
+
+    /// Reads a message that is no probe.
+    pub(super) fn take(
+        &self,
+        rulebook: &Rulebook,
+        source: &SourceSettings,
+        id: Result<DeviceId, DeviceId>,
+        arrival: &Arrival<'_>,
+    ) -> Intake {
+        let (device, illegal) = match id {
+            Ok(device) => (device, None),
+            Err(ours) => {
+                let detail = "the MQTT topic bears no legal device id: a letter or digit, then up to 63 of letters, digits, . _ -";
+                (ours, Some(Reject::new(RejectReason::IllegalDeviceId, detail)))
+            }
+        };
+        let mut read = if source.lane == Lane::Duress { read_press(arrival.payload) } else { read(source.decoder, arrival.payload) };
+        let device = self.identify(device, &mut read);
+        if let Some(reject) = illegal {
+            read.reject = Some(reject);
+            if !read.press {
+                return self.quarantine_only(&device, &read, arrival);
+            }
+        }
+        if matches!(read.content, Some(MessageContent::Other)) && read.nothing {
+            return Intake { passed_over: true, ..Intake::default() };
+        }
+        self.write(rulebook, source, device, read, arrival)
+    }
+
+    /// Whose message it is: the MQTT topic's device. A payload that claims another is not believed, except on a trusted gateway's feed.
+    fn identify(&self, device: DeviceId, read: &mut Read) -> DeviceId {
+        let Some(claimed) = read.claimed_device.take().filter(|claimed| claimed != device.as_str()) else { return device };
+        if self.feed.identity == Identity::Payload
+            && let Ok(claimed) = DeviceId::parse(&claimed)
+        {
+            return claimed;
+        }
+        let detail = format!("the payload claims device {claimed:?}, the MQTT topic says {device}");
+        read.reject = Some(Reject::new(RejectReason::AnotherDevice, detail));
+        if !read.press {
+            read.content = None;
+        }
+        device
+    }
+
+    fn write(&self, rulebook: &Rulebook, source: &SourceSettings, device: DeviceId, read: Read, arrival: &Arrival<'_>) -> Intake {
+        let reason = read.reject.as_ref().map(|reject| reject.reason);
+        let own_id = read.report().and_then(|report| report.own_id.clone());
+        let event = EventId::of(&device, &self.origin(own_id.clone(), arrival), arrival.mqtt_topic, arrival.payload);
+        let receipt = (read.press || read.wants_receipt).then(|| Receipt {
+            device: device.clone(),
+            payload: receipt_payload(own_id.as_deref(), arrival.payload),
+        });
+        let mut writes = Vec::with_capacity(3);
+        let press = read.press.then(|| Press { centre: self.centre_of(rulebook, &device) });
+        let quarantined = read.reject.as_ref().map(|reject| self.quarantine(&device, read.press, reject, arrival));
+        let content = read.content.unwrap_or(MessageContent::Unreadable(reason.unwrap_or(RejectReason::WrongShape)));
+        let record = MessageRecord {
+            feed: self.feed.name.clone(),
+            lane: self.lane,
+            ingester: self.ingester.clone(),
+            event,
+            received_at: arrival.received_at,
+            connected_at: arrival.connected_at,
+            after_probe: arrival.newest_probe.get().cloned(),
+            retained: arrival.retained,
+            decoder: source.decoder,
+            content,
+            press,
+            device,
+        };
+        writes.extend(self.express(&record));
+        writes.push(self.journal(record));
+        writes.extend(quarantined);
+        Intake { writes, receipt, press: read.press, quarantined: reason, passed_over: false }
+    }
+
+    /// Revision 1 of a press, to its centre's alerts topic.
+    fn express(&self, record: &MessageRecord) -> Option<Outgoing> {
+        let press = record.press.as_ref()?;
+        let alert = record.first_revision(press.centre.clone());
+        Some(Outgoing {
+            topic: self.topics.alerts(&press.centre),
+            partition: None,
+            key: record.device.to_string(),
+            payload: CentreMessage::Alert(Box::new(alert)).to_json(),
+        })
+    }
+
+    fn journal(&self, record: MessageRecord) -> Outgoing {
+        let key = record.device.to_string();
+        let payload = journal::encode(&Record::Message(Box::new(record)));
+        Outgoing { topic: self.topics.journal(), partition: None, key, payload }
+    }
+
+    /// Where a press goes: to the centre of its device's tenant, else to the feed's fallback centre.
+    fn centre_of(&self, rulebook: &Rulebook, device: &DeviceId) -> CentreName {
+        let of_device = rulebook.device(device).map(|entry| entry.centre.clone());
+        let fallback = || rulebook.feed(&self.feed.name).map(|feed| feed.fallback_centre.clone());
+        of_device.or_else(fallback).unwrap_or_else(|| self.fallback_centre.clone())
+    }
+
+    fn origin(&self, own_id: Option<String>, arrival: &Arrival<'_>) -> Origin {
+        let after_probe: Option<&ProbeRef> = arrival.newest_probe.get();
+        match (own_id, after_probe) {
+            (Some(id), _) => Origin::OwnId(id),
+            (None, Some(probe)) if arrival.newest_probe.is_fresh(arrival.received_at.get()) => Origin::AfterProbe(probe.clone()),
+            (None, _) => Origin::Counted {
+                after_probe: after_probe.cloned(),
+                ingester: self.ingester.clone(),
+                incarnation: self.incarnation,
+                counter: arrival.counter,
+            },
+        }
+    }
+
+    fn quarantine_only(&self, device: &DeviceId, read: &Read, arrival: &Arrival<'_>) -> Intake {
+        let Some(reject) = &read.reject else { return Intake::default() };
+        let record = self.quarantine(device, false, reject, arrival);
+        Intake { writes: vec![record], quarantined: Some(reject.reason), ..Intake::default() }
+    }
+
+    /// The quarantine record of a message.
+    pub(super) fn quarantine(&self, device: &DeviceId, press: bool, reject: &Reject, arrival: &Arrival<'_>) -> Outgoing {
+        let came = Came {
+            feed: &self.feed.name,
+            lane: self.lane,
+            ingester: &self.ingester,
+            mqtt_topic: arrival.mqtt_topic,
+            received_at: arrival.received_at.get(),
+        };
+        Outgoing {
+            topic: self.topics.quarantine(),
+            partition: None,
+            key: device.to_string(),
+            payload: quarantine::record(came, device.as_str(), press, reject, arrival.payload),
+        }
+    }
+}
+
+/// A message as far as it could be read.
+struct Read {
+    /// None where it could not be read.
+    content: Option<MessageContent>,
+    claimed_device: Option<String>,
+    reject: Option<Reject>,
+    press: bool,
+    wants_receipt: bool,
+    /// Nobody sent it.
+    nothing: bool,
+}
+
+impl Read {
+    fn report(&self) -> Option<&Report> {
+        match &self.content {
+            Some(MessageContent::Report(report)) => Some(report),
+            Some(MessageContent::Will | MessageContent::Other | MessageContent::Unreadable(_)) | None => None,
+        }
+    }
+}
+
+/// Everything on a duress filter is a press; what can be read of it adds where and when.
+fn read_press(payload: &[u8]) -> Read {
+    let NativePress { report, claimed_device, remark } = NativePress::read(payload);
+    let readable = remark.is_none() || report != Report::default();
+    Read {
+        content: readable.then(|| MessageContent::Report(Box::new(report))),
+        claimed_device,
+        reject: remark,
+        press: true,
+        wants_receipt: true,
+        nothing: false,
+    }
+}
+
+fn read(decoder: Decoder, payload: &[u8]) -> Read {
+    let unread = Read { content: None, claimed_device: None, reject: None, press: false, wants_receipt: false, nothing: false };
+    match decoder.decode(payload) {
+        Err(reject) => Read { reject: Some(reject), ..unread },
+        Ok(Decoded { content, claimed_device, wants_receipt, remark }) => {
+            let read = Read { claimed_device, wants_receipt, reject: remark, ..unread };
+            match content {
+                Content::Report(report) => Read {
+                    press: report.signals.press(),
+                    wants_receipt: read.wants_receipt || report.signals.press(),
+                    content: Some(MessageContent::Report(report)),
+                    ..read
+                },
+                Content::Will => Read { content: Some(MessageContent::Will), ..read },
+                Content::Other => Read { content: Some(MessageContent::Other), ..read },
+                Content::Nothing => Read { content: Some(MessageContent::Other), nothing: true, ..read },
+            }
+        }
+    }
+}
+
+/// What a receipt says: the message's own id, else the SHA-256 of its payload.
+fn receipt_payload(own_id: Option<&str>, payload: &[u8]) -> Vec<u8> {
+    let receipt = match own_id {
+        Some(id) => serde_json::json!({ "id": id }),
+        None => serde_json::json!({ "sha256": ids::sha256_hex(payload) }),
+    };
+    receipt.to_string().into_bytes()
+}

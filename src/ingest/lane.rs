@@ -1,0 +1,336 @@
+//! One lane of a feed: its own MQTT session, Kafka producer and thread, so that no other lane's queue can hold it up.
+//!
+//! The pump: a message comes, its records are written, and once Kafka has them it is acknowledged, in receive order. A press's
+//! receipt leaves at the same moment. A probe that is acknowledged in its turn becomes an observation.
+
+use std::time::Duration;
+
+use rumqttc::v5::mqttbytes::v5::Publish;
+use tokio::sync::mpsc;
+use tokio::sync::watch;
+
+use super::acks::AckRing;
+use super::connection::{Connection, Happening, Purpose};
+use super::intake::{Arrival, Intake, Post, Receipt, Told};
+use super::probe::{Listening, NewestProbe, Return};
+use crate::alert::Lane;
+use crate::clock;
+use crate::device::{Reject, RejectReason};
+use crate::health::Health;
+use crate::ids::DeviceId;
+use crate::journal::{self, Heard, Observation, PartitionCount, Record};
+use crate::kafka::{Deliveries, Delivery, Outcome, Outgoing, Ticket, Writer};
+use crate::limits;
+use crate::metrics;
+use crate::rulebook::Rulebook;
+use crate::shutdown::Ending;
+use crate::time::{IngestMillis, ProbeMillis};
+use std::sync::Arc;
+
+/// The ticket of records that no message waits for.
+const NOBODY: Ticket = Ticket(u64::MAX);
+
+/// What a lane is made of.
+pub(super) struct Parts {
+    pub(super) post: Post,
+    pub(super) writer: Writer,
+    pub(super) deliveries: Deliveries,
+    pub(super) rulebook: watch::Receiver<Arc<Rulebook>>,
+    pub(super) receipts: mpsc::Sender<Receipt>,
+    pub(super) partitions: PartitionCount,
+    pub(super) health: Health,
+    pub(super) ending: Ending,
+}
+
+/// A lane at work.
+pub(super) struct LaneTask {
+    parts: Parts,
+    part: String,
+    purpose: Purpose,
+    listening: Listening,
+    newest_probe: NewestProbe,
+    connected_at: IngestMillis,
+    next_ticket: u64,
+    counter: u64,
+}
+
+/// What waits in the ring.
+struct Waiting {
+    publish: Publish,
+    device: Option<DeviceId>,
+    receipt: Option<Receipt>,
+    press_received_at: Option<i64>,
+    heard: Option<Heard>,
+}
+
+/// Why a connection's turn is over.
+enum Over {
+    Ending,
+    Broken(String),
+}
+
+impl LaneTask {
+    pub(super) fn new(parts: Parts) -> Self {
+        let post = &parts.post;
+        let filters: Vec<String> = post.sources().map(|source| source.filter.as_str().to_owned()).collect();
+        let purpose = Purpose {
+            client_id: format!("lonewatch-{}-{}-{}", post.ingester, post.feed.name, post.lane.as_str()),
+            keeps_session: true,
+            filters,
+        };
+        Self {
+            part: format!("feed {} lane {}", post.feed.name, post.lane.as_str()),
+            listening: Listening::new(post.lane, post.incarnation, purpose.filters.len()),
+            newest_probe: NewestProbe::default(),
+            connected_at: IngestMillis::default(),
+            next_ticket: 0,
+            counter: 0,
+            purpose,
+            parts,
+        }
+    }
+
+    /// Works until the end is called; a broken connection is built anew for ever.
+    pub(super) async fn run(mut self) {
+        let mut wait_millis = limits::RECONNECT_MILLIS_MIN;
+        loop {
+            let began_at = clock::wall_millis();
+            let why = match self.connection().await {
+                Over::Ending => break,
+                Over::Broken(why) => why,
+            };
+            metrics::mqtt_connected(&self.parts.post.feed.name, self.parts.post.lane, false);
+            metrics::mqtt_reconnect(&self.parts.post.feed.name, self.parts.post.lane);
+            self.parts.health.not_ready(&self.part, &why);
+            let lasted = clock::wall_millis() - began_at > limits::MQTT_SILENCE_MILLIS_MAX.cast_signed();
+            wait_millis = if lasted { limits::RECONNECT_MILLIS_MIN } else { (wait_millis * 2).min(limits::RECONNECT_MILLIS_MAX) };
+            tokio::select! {
+                () = tokio::time::sleep(Duration::from_millis(wait_millis)) => {}
+                () = self.parts.ending.wait() => break,
+            }
+        }
+        self.parts.health.gone(&self.part);
+    }
+
+    /// One connection from its beginning to its end.
+    async fn connection(&mut self) -> Over {
+        let mut connection = Connection::open(&self.parts.post.feed.endpoint, &self.purpose);
+        let mut ring: AckRing<Waiting> = AckRing::new(self.next_ticket);
+        self.listening.connection_began();
+        self.newest_probe = NewestProbe::default();
+        self.connected_at = IngestMillis::new(clock::wall_millis());
+        let over = loop {
+            let turn = tokio::select! {
+                biased;
+                () = self.parts.ending.wait() => break Over::Ending,
+                delivery = self.parts.deliveries.next() => self.delivered(delivery, &mut ring, &connection),
+                happening = connection.next(), if self.parts.writer.has_room() => self.happened(happening, &mut ring, &connection),
+            };
+            if let Err(why) = turn {
+                break Over::Broken(why);
+            }
+        };
+        if matches!(over, Over::Ending) {
+            self.drain(&mut ring, &connection).await;
+            connection.close().await;
+        }
+        self.next_ticket = ring.next_ticket();
+        over
+    }
+
+    fn happened(&mut self, happening: Happening, ring: &mut AckRing<Waiting>, connection: &Connection) -> Result<(), String> {
+        match happening {
+            Happening::Connected => self.connected_at = IngestMillis::new(clock::wall_millis()),
+            Happening::Subscribed => {
+                self.listening.subscribed(ProbeMillis::new(clock::wall_millis()));
+                self.parts.health.ready(&self.part);
+                metrics::mqtt_connected(&self.parts.post.feed.name, self.parts.post.lane, true);
+            }
+            Happening::Message(publish) => {
+                self.message(publish, ring);
+                return self.acknowledge(ring, connection);
+            }
+            Happening::Published => {}
+            Happening::Ended(why) => return Err(why),
+        }
+        Ok(())
+    }
+
+    fn message(&mut self, publish: Publish, ring: &mut AckRing<Waiting>) {
+        let now_millis = clock::wall_millis();
+        let mqtt_topic = String::from_utf8_lossy(&publish.topic).into_owned();
+        let waiting = |publish| Waiting { publish, device: None, receipt: None, press_received_at: None, heard: None };
+        let (source, id) = match self.parts.post.tell(&mqtt_topic, &publish.payload) {
+            Told::Probe { source, probe, ingester } => {
+                let own = ingester == self.parts.post.ingester;
+                self.newest_probe.saw(probe.named(ingester), now_millis);
+                let heard = if own { self.returned(source, &probe) } else { None };
+                ring.push(Waiting { heard, ..waiting(publish) }, 0);
+                return;
+            }
+            Told::Message { source, id } => (source, id),
+        };
+        self.counter += 1;
+        let device = id.clone().unwrap_or_else(|ours| ours);
+        let arrival = Arrival {
+            mqtt_topic: &mqtt_topic,
+            payload: &publish.payload,
+            retained: publish.retain,
+            received_at: IngestMillis::new(now_millis),
+            connected_at: self.connected_at,
+            newest_probe: &self.newest_probe,
+            counter: self.counter,
+        };
+        let rulebook = Arc::clone(&self.parts.rulebook.borrow());
+        let intake = self.parts.post.take(&rulebook, source, id, &arrival);
+        self.count(&intake);
+        let waiting = Waiting {
+            device: Some(device),
+            receipt: intake.receipt,
+            press_received_at: intake.press.then_some(now_millis),
+            ..waiting(publish)
+        };
+        let outstanding = u32::try_from(intake.writes.len()).expect("a message has at most three records");
+        let ticket = ring.push(waiting, outstanding);
+        for write in intake.writes {
+            self.parts.writer.write(ticket, write);
+        }
+        metrics::mqtt_unacknowledged(&self.parts.post.feed.name, self.parts.post.lane, ring.len());
+    }
+
+    fn count(&self, intake: &Intake) {
+        let feed = &self.parts.post.feed.name;
+        metrics::mqtt_message(feed, self.parts.post.lane);
+        if intake.press {
+            metrics::press_expressed(feed);
+        }
+        if intake.passed_over {
+            metrics::mqtt_passed_over(feed);
+        }
+        if let Some(reason) = intake.quarantined {
+            metrics::quarantined(feed, reason);
+        }
+    }
+
+    /// What the return of one of our probes proves, once all before it is acknowledged.
+    fn returned(&mut self, source: usize, probe: &super::probe::Probe) -> Option<Heard> {
+        match self.listening.returned(source, probe) {
+            Return::Heard(heard) => Some(heard),
+            Return::Nothing => None,
+            Return::Missing => {
+                metrics::probe_missing(&self.parts.post.feed.name, self.parts.post.lane);
+                tracing::warn!(part = self.part, number = probe.number, "a probe is missing: the broker dropped messages");
+                None
+            }
+        }
+    }
+
+    fn delivered(&mut self, delivery: Option<Delivery>, ring: &mut AckRing<Waiting>, connection: &Connection) -> Result<(), String> {
+        let Some(Delivery { ticket, outcome }) = delivery else { return Err("the Kafka writer has ended".to_owned()) };
+        match outcome {
+            Outcome::Stored => ring.stored(ticket),
+            Outcome::Refused(reason) => {
+                metrics::kafka_refused(&self.part, reason.as_str());
+                if reason.is_of_destination() {
+                    return Err(format!(
+                        "Kafka refuses records ({}): run `lonewatch topics create`, and allow this principal to write; nothing is acknowledged meanwhile",
+                        reason.as_str()
+                    ));
+                }
+                self.refused(ticket, reason.as_str(), ring);
+            }
+        }
+        self.acknowledge(ring, connection)
+    }
+
+    /// One record cannot be stored: its bytes go to quarantine in its place. A quarantine record that is refused too is given up.
+    fn refused(&self, ticket: Ticket, reason: &str, ring: &mut AckRing<Waiting>) {
+        let Some(Waiting { publish, device: device @ Some(_), .. }) = ring.get(ticket) else { return };
+        let Some(device) = device.take() else { return };
+        let reject = Reject::new(RejectReason::RefusedByKafka, reason);
+        let arrival = Arrival {
+            mqtt_topic: &String::from_utf8_lossy(&publish.topic),
+            payload: &publish.payload,
+            retained: publish.retain,
+            received_at: IngestMillis::new(clock::wall_millis()),
+            connected_at: self.connected_at,
+            newest_probe: &self.newest_probe,
+            counter: self.counter,
+        };
+        let record = self.parts.post.quarantine(&device, false, &reject, &arrival);
+        self.parts.writer.write(ticket, record);
+    }
+
+    /// Acknowledges all that is done, in receive order.
+    fn acknowledge(&self, ring: &mut AckRing<Waiting>, connection: &Connection) -> Result<(), String> {
+        let feed = &self.parts.post.feed.name;
+        while let Some(waiting) = ring.pop_done() {
+            let now_millis = clock::wall_millis();
+            if let Some(received_at) = waiting.press_received_at {
+                metrics::duress_stored(feed, now_millis - received_at);
+            }
+            if let Some(receipt) = waiting.receipt {
+                // A full queue costs this receipt only: the device repeats its press and gets the next.
+                metrics::receipt(feed, self.parts.receipts.try_send(receipt).is_ok());
+            }
+            if let Some(heard) = waiting.heard {
+                metrics::probe_returned(feed, self.parts.post.lane, now_millis - heard.to.get());
+                self.observe(heard);
+            }
+            connection.acknowledge(&waiting.publish)?;
+        }
+        Ok(())
+    }
+
+    /// Tells every partition how far this lane was heard. Everything before is acknowledged, so it cannot overtake a report.
+    fn observe(&self, heard: Heard) {
+        let post = &self.parts.post;
+        let observation = Observation {
+            feed: post.feed.name.clone(),
+            ingester: post.ingester.clone(),
+            incarnation: post.incarnation,
+            rulebook_version: self.parts.rulebook.borrow().version(),
+            heard: vec![heard],
+        };
+        let payload = journal::encode(&Record::Observation(observation));
+        for partition in self.parts.partitions.all() {
+            let record = Outgoing {
+                topic: post.topics.journal(),
+                partition: Some(partition),
+                key: String::new(),
+                payload: payload.clone(),
+            };
+            self.parts.writer.write(NOBODY, record);
+        }
+        metrics::kafka_pending(&self.part, self.parts.writer.pending());
+    }
+
+    /// The end in good order: nothing more is read, what was read is stored and acknowledged, as far as Kafka answers in time.
+    async fn drain(&mut self, ring: &mut AckRing<Waiting>, connection: &Connection) {
+        let deadline = tokio::time::Instant::now() + Duration::from_millis(limits::DRAIN_MILLIS);
+        while ring.len() > 0 {
+            match tokio::time::timeout_at(deadline, self.parts.deliveries.next()).await {
+                Ok(delivery) => {
+                    if let Err(why) = self.delivered(delivery, ring, connection) {
+                        tracing::warn!(part = self.part, why, "stopped draining");
+                        return;
+                    }
+                }
+                Err(_) => {
+                    tracing::warn!(part = self.part, messages = ring.len(), "Kafka has not answered in time; the broker keeps these messages");
+                    return;
+                }
+            }
+        }
+    }
+}
+
+impl Lane {
+    /// How urgent a lane's writes are.
+    pub(super) const fn urgency(self) -> crate::kafka::Urgency {
+        match self {
+            Self::Duress => crate::kafka::Urgency::Duress,
+            Self::Reports => crate::kafka::Urgency::Reports,
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! MQTT in: each feed has a lane for presses and a lane for reports, probes that prove listening, and receipts to its devices.
+//!
+//! Each lane is a thread with a runtime of its own. They share nothing but the rulebook's newest version and the queue of receipts.
+
+mod acks;
+mod connection;
+mod intake;
+mod lane;
+mod probe;
+mod publisher;
+mod quarantine;
+
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use tokio::sync::{mpsc, watch};
+
+use crate::alert::Lane;
+use crate::config::{FeedSettings, IngestSettings};
+use crate::health::Health;
+use crate::ids::{CentreName, FeedName, Incarnation};
+use crate::journal::PartitionCount;
+use crate::kafka::{Cluster, Fault, TopicNames, Writer};
+use crate::limits;
+use crate::rulebook::Rulebook;
+use crate::shutdown::Ending;
+
+use intake::{Post, Receipt};
+use lane::{LaneTask, Parts};
+use publisher::Publishing;
+
+/// Why an ingester refuses to start; each names the mend.
+#[derive(Debug, thiserror::Error)]
+pub enum StartFault {
+    /// The rulebook has no entry for a feed.
+    #[error(
+        "the rulebook has no feed {0}: who hears of a press from an unknown device would be open. \
+         Add [feeds.{0}] with tenants and fallback_centre to installation.toml and run `lonewatch rules apply DIR`"
+    )]
+    NoFeed(FeedName),
+    /// Kafka's client refuses its settings.
+    #[error(transparent)]
+    Kafka(#[from] Fault),
+    /// No thread or runtime to be had.
+    #[error("cannot start a thread: {0}")]
+    Thread(#[from] std::io::Error),
+    /// No random number to be had.
+    #[error("the system gives no random numbers: {0}")]
+    Chance(getrandom::Error),
+}
+
+/// What an ingester stands on.
+pub struct Ground {
+    /// Where Kafka is.
+    pub cluster: Cluster,
+    /// What its topics are called.
+    pub topics: Arc<TopicNames>,
+    /// The journal's partitions.
+    pub partitions: PartitionCount,
+    /// The newest rulebook, read to its end once.
+    pub rulebook: watch::Receiver<Arc<Rulebook>>,
+    /// Where to say why we are not ready.
+    pub health: Health,
+    /// When to end.
+    pub ending: Ending,
+}
+
+/// A running ingester.
+pub struct Ingester {
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Ingester {
+    /// Starts all feeds.
+    ///
+    /// # Errors
+    /// A [`StartFault`] where it must not or cannot start; nothing runs then.
+    pub fn start(settings: &IngestSettings, ground: &Ground) -> Result<Self, StartFault> {
+        let mut bytes = [0; 8];
+        getrandom::fill(&mut bytes).map_err(StartFault::Chance)?;
+        let incarnation = Incarnation(u64::from_le_bytes(bytes));
+        let rulebook = Arc::clone(&ground.rulebook.borrow());
+        let mut feeds = Vec::new();
+        for feed in &settings.feeds {
+            let entry = rulebook.feed(&feed.name).ok_or_else(|| StartFault::NoFeed(feed.name.clone()))?;
+            feeds.push((feed, entry.fallback_centre.clone()));
+        }
+        let mut threads = Vec::new();
+        for (feed, fallback_centre) in feeds {
+            start_feed(settings, ground, feed, &fallback_centre, incarnation, &mut threads)?;
+        }
+        Ok(Self { threads })
+    }
+
+    /// Waits until every lane has ended in good order.
+    pub fn join(self) {
+        for thread in self.threads {
+            if thread.join().is_err() {
+                tracing::error!("a thread of ingest had panicked");
+            }
+        }
+    }
+}
+
+fn start_feed(
+    settings: &IngestSettings,
+    ground: &Ground,
+    feed: &FeedSettings,
+    fallback_centre: &CentreName,
+    incarnation: Incarnation,
+    threads: &mut Vec<JoinHandle<()>>,
+) -> Result<(), StartFault> {
+    let (sender, receiver) = mpsc::channel(limits::RECEIPTS_WAITING_MAX);
+    for lane in Lane::ALL {
+        let post = Post {
+            feed: feed.clone(),
+            lane,
+            ingester: settings.name.clone(),
+            incarnation,
+            topics: Arc::clone(&ground.topics),
+            fallback_centre: fallback_centre.clone(),
+        };
+        let client_id = format!("lonewatch-{}-{}-{}", settings.name, feed.name, lane.as_str());
+        let (writer, deliveries) = Writer::open(&ground.cluster, &client_id, lane.urgency(), ground.partitions)?;
+        let parts = Parts {
+            post,
+            writer,
+            deliveries,
+            rulebook: ground.rulebook.clone(),
+            receipts: sender.clone(),
+            partitions: ground.partitions,
+            health: ground.health.clone(),
+            ending: ground.ending.clone(),
+        };
+        ground.health.not_ready(&format!("feed {} lane {}", feed.name, lane.as_str()), "connecting");
+        threads.push(thread(&format!("{}-{}", feed.name, lane.as_str()), LaneTask::new(parts).run())?);
+    }
+    let publishing = || Publishing {
+        feed: feed.clone(),
+        ingester: settings.name.clone(),
+        incarnation,
+        health: ground.health.clone(),
+        ending: ground.ending.clone(),
+    };
+    threads.push(thread(&format!("{}-probes", feed.name), publishing().probes())?);
+    threads.push(thread(&format!("{}-receipts", feed.name), publishing().receipts(receiver))?);
+    Ok(())
+}
+
+/// A thread with a runtime of its own, on which one task runs to its end.
+fn thread(name: &str, task: impl Future<Output = ()> + Send + 'static) -> std::io::Result<JoinHandle<()>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    std::thread::Builder::new().name(name.to_owned()).spawn(move || runtime.block_on(task))
+}

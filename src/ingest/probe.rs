@@ -1,0 +1,229 @@
+//! Probes: what one says, and what their return proves.
+//!
+//! A probe travels as a device's message does and comes back behind everything that the broker held for the session. When probe n
+//! is back on every filter of a lane, everything before it on that lane has been received; once that is acknowledged by Kafka, the
+//! lane was heard up to the probe's sending. A missing number, or a new connection, begins a new stretch.
+
+use std::fmt;
+
+use crate::alert::Lane;
+use crate::ids::{Incarnation, IngesterName, ProbeRef};
+use crate::journal::Heard;
+use crate::limits;
+use crate::time::ProbeMillis;
+
+
+/// The word that a probe's payload begins with.
+const WORD: &str = "lonewatch-probe";
+
+/// What a probe's payload says; whose it is stands in its MQTT topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Probe {
+    pub(super) incarnation: Incarnation,
+    pub(super) number: u64,
+    pub(super) sent_at: ProbeMillis,
+}
+
+impl Probe {
+    /// Reads a payload; none where it is no probe (on a duress filter, it is a press then).
+    pub(super) fn parse(payload: &[u8]) -> Option<Self> {
+        let mut words = std::str::from_utf8(payload).ok()?.split(' ');
+        let (word, incarnation, number, sent_at) = (words.next()?, words.next()?, words.next()?, words.next()?);
+        if word != WORD || incarnation.len() != 16 || words.next().is_some() {
+            return None;
+        }
+        Some(Self {
+            incarnation: Incarnation(u64::from_str_radix(incarnation, 16).ok()?),
+            number: number.parse().ok()?,
+            sent_at: ProbeMillis::new(sent_at.parse().ok()?),
+        })
+    }
+
+    /// The probe as records name it.
+    pub(super) fn named(&self, ingester: IngesterName) -> ProbeRef {
+        ProbeRef { ingester, incarnation: self.incarnation, number: self.number, sent_at: self.sent_at }
+    }
+}
+
+impl fmt::Display for Probe {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{WORD} {:016x} {} {}", self.incarnation.0, self.number, self.sent_at.get())
+    }
+}
+
+/// What this incarnation's probes prove of one lane.
+#[derive(Debug)]
+pub(super) struct Listening {
+    lane: Lane,
+    incarnation: Incarnation,
+    /// By filter: the newest number that came back on this connection.
+    back: Vec<Option<u64>>,
+    /// Probes sent before this are the last connection's.
+    subscribed_at: Option<ProbeMillis>,
+    /// Where the present stretch began.
+    from: Option<ProbeMillis>,
+    /// The newest number that was back on every filter.
+    complete: Option<u64>,
+}
+
+/// What the return of one probe means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Return {
+    /// Not back on every filter yet, or not of this stretch.
+    Nothing,
+    /// Back on every filter: the lane was heard so far.
+    Heard(Heard),
+    /// A number was missing: the broker dropped something. A new stretch begins.
+    Missing,
+}
+
+impl Listening {
+    pub(super) fn new(lane: Lane, incarnation: Incarnation, filters: usize) -> Self {
+        Self { lane, incarnation, back: vec![None; filters], subscribed_at: None, from: None, complete: None }
+    }
+
+    /// A new connection: nothing is proved any more.
+    pub(super) fn connection_began(&mut self) {
+        *self = Self::new(self.lane, self.incarnation, self.back.len());
+    }
+
+    /// Every filter was granted, at this time of our clock.
+    pub(super) fn subscribed(&mut self, at: ProbeMillis) {
+        self.subscribed_at = Some(at);
+    }
+
+    /// A probe of our own came back on a filter.
+    pub(super) fn returned(&mut self, filter: usize, probe: &Probe) -> Return {
+        let this_run = probe.incarnation == self.incarnation;
+        let of_this_connection = self.subscribed_at.is_some_and(|at| probe.sent_at >= at);
+        if !(this_run && of_this_connection) {
+            return Return::Nothing;
+        }
+        match self.back[filter] {
+            Some(newest) if probe.number <= newest => return Return::Nothing,
+            Some(newest) if probe.number > newest + 1 => {
+                self.begin_anew(filter, probe.number);
+                return Return::Missing;
+            }
+            Some(_) | None => self.back[filter] = Some(probe.number),
+        }
+        let everywhere = self.back.iter().min().copied().flatten();
+        if everywhere != Some(probe.number) || self.complete >= everywhere {
+            return Return::Nothing;
+        }
+        self.complete = everywhere;
+        let from = *self.from.get_or_insert(probe.sent_at);
+        Return::Heard(Heard { lane: self.lane, from, to: probe.sent_at })
+    }
+
+    /// Only probes from this number on count: what came before it is a gap.
+    fn begin_anew(&mut self, filter: usize, number: u64) {
+        self.from = None;
+        for (i, back) in self.back.iter_mut().enumerate() {
+            *back = if i == filter { Some(number) } else { back.map(|newest| newest.max(number - 1)) };
+        }
+        self.complete = Some(number.saturating_sub(1)).filter(|_| self.back.len() > 1).or(Some(number - 1));
+    }
+}
+
+/// The newest probe of anybody on a connection: what contact and the ids of messages lean on.
+#[derive(Debug, Default)]
+pub(super) struct NewestProbe {
+    newest: Option<(ProbeRef, i64)>,
+}
+
+impl NewestProbe {
+    /// A probe came, now, by our clock in milliseconds.
+    pub(super) fn saw(&mut self, probe: ProbeRef, now_millis: i64) {
+        self.newest = Some((probe, now_millis));
+    }
+
+    /// The newest, if there is one on this connection.
+    pub(super) fn get(&self) -> Option<&ProbeRef> {
+        self.newest.as_ref().map(|(probe, _)| probe)
+    }
+
+    /// Whether an id can lean on it: it came less than 5 s ago.
+    pub(super) fn is_fresh(&self, now_millis: i64) -> bool {
+        self.newest.as_ref().is_some_and(|(_, at)| now_millis - at <= limits::PROBE_STALE_MILLIS)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RUN: Incarnation = Incarnation(0xfeed);
+
+    fn probe(number: u64) -> Probe {
+        Probe { incarnation: RUN, number, sent_at: ProbeMillis::new(number.cast_signed() * 1_000) }
+    }
+
+    fn listening(filters: usize) -> Listening {
+        let mut listening = Listening::new(Lane::Reports, RUN, filters);
+        listening.subscribed(ProbeMillis::new(0));
+        listening
+    }
+
+    fn heard(from: i64, to: i64) -> Return {
+        Return::Heard(Heard { lane: Lane::Reports, from: ProbeMillis::new(from), to: ProbeMillis::new(to) })
+    }
+
+    #[test]
+    fn a_payload_is_read_back_and_anything_else_is_none() {
+        assert_eq!(Probe::parse(probe(7).to_string().as_bytes()), Some(probe(7)));
+        for other in ["", "lonewatch-probe", "lonewatch-probe feed 1 2", "help", "lonewatch-probe 000000000000feed 1 2 3", "\u{7f}"] {
+            assert_eq!(Probe::parse(other.as_bytes()), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn one_filter_hears_from_its_first_probe_on() {
+        let mut listening = listening(1);
+        assert_eq!(listening.returned(0, &probe(5)), heard(5_000, 5_000));
+        assert_eq!(listening.returned(0, &probe(6)), heard(5_000, 6_000));
+        assert_eq!(listening.returned(0, &probe(6)), Return::Nothing, "a repeat proves nothing new");
+    }
+
+    #[test]
+    fn a_probe_must_be_back_on_every_filter() {
+        let mut listening = listening(2);
+        assert_eq!(listening.returned(0, &probe(1)), Return::Nothing);
+        assert_eq!(listening.returned(1, &probe(1)), heard(1_000, 1_000));
+        assert_eq!(listening.returned(0, &probe(2)), Return::Nothing);
+        assert_eq!(listening.returned(0, &probe(3)), Return::Nothing);
+        assert_eq!(listening.returned(1, &probe(2)), heard(1_000, 2_000));
+        assert_eq!(listening.returned(1, &probe(3)), heard(1_000, 3_000));
+    }
+
+    #[test]
+    fn a_missing_number_begins_a_new_stretch() {
+        let mut listening = listening(1);
+        listening.returned(0, &probe(1));
+        assert_eq!(listening.returned(0, &probe(3)), Return::Missing);
+        assert_eq!(listening.returned(0, &probe(4)), heard(4_000, 4_000));
+        assert_eq!(listening.returned(0, &probe(5)), heard(4_000, 5_000));
+    }
+
+    #[test]
+    fn a_missing_number_on_one_of_two_filters_counts_for_both() {
+        let mut listening = listening(2);
+        listening.returned(0, &probe(1));
+        listening.returned(1, &probe(1));
+        assert_eq!(listening.returned(0, &probe(3)), Return::Missing);
+        assert_eq!(listening.returned(1, &probe(3)), heard(3_000, 3_000), "what filter 1 held back of number 2 is in the gap");
+    }
+
+    #[test]
+    fn probes_of_the_last_connection_or_run_prove_nothing() {
+        let mut listening = Listening::new(Lane::Duress, RUN, 1);
+        assert_eq!(listening.returned(0, &probe(1)), Return::Nothing, "not subscribed yet");
+        listening.subscribed(ProbeMillis::new(2_500));
+        assert_eq!(listening.returned(0, &probe(2)), Return::Nothing);
+        let other = Probe { incarnation: Incarnation(1), ..probe(3) };
+        assert_eq!(listening.returned(0, &other), Return::Nothing);
+        assert!(matches!(listening.returned(0, &probe(3)), Return::Heard(_)));
+        listening.connection_began();
+        assert_eq!(listening.returned(0, &probe(4)), Return::Nothing);
+    }
+}

@@ -1,0 +1,61 @@
+//! Quarantine: bytes that could not be read, kept with the reason, so that nothing is lost by a bad message.
+
+use serde::Serialize;
+
+use crate::alert::Lane;
+use crate::device::Reject;
+use crate::ids::{self, FeedName, IngesterName};
+use crate::limits;
+
+/// One record of the quarantine topic, as JSON.
+#[derive(Debug, Serialize)]
+pub(super) struct Quarantined<'a> {
+    format: u32,
+    reason: &'static str,
+    detail: &'a str,
+    /// Whether it alerted all the same.
+    press: bool,
+    /// The device that it is kept under: of its MQTT topic, or `x-` and a hash where that bears no legal id.
+    device: &'a str,
+    feed: &'a FeedName,
+    lane: Lane,
+    ingester: &'a IngesterName,
+    mqtt_topic: &'a str,
+    received_at: i64,
+    /// Length of the whole payload.
+    bytes: usize,
+    sha256: String,
+    /// The first bytes of the payload: as many as a decoder reads.
+    payload_hex: String,
+}
+
+/// Where and when a message came.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Came<'a> {
+    pub(super) feed: &'a FeedName,
+    pub(super) lane: Lane,
+    pub(super) ingester: &'a IngesterName,
+    pub(super) mqtt_topic: &'a str,
+    pub(super) received_at: i64,
+}
+
+/// The record's bytes.
+pub(super) fn record(came: Came<'_>, device: &str, press: bool, reject: &Reject, payload: &[u8]) -> Vec<u8> {
+    let kept = &payload[..payload.len().min(limits::QUARANTINE_BYTES_MAX)];
+    let record = Quarantined {
+        format: 1,
+        reason: reject.reason.as_str(),
+        detail: &reject.detail,
+        press,
+        device,
+        feed: came.feed,
+        lane: came.lane,
+        ingester: came.ingester,
+        mqtt_topic: came.mqtt_topic,
+        received_at: came.received_at,
+        bytes: payload.len(),
+        sha256: ids::sha256_hex(payload),
+        payload_hex: ids::hex(kept),
+    };
+    serde_json::to_vec(&record).expect("text and numbers only: nothing in it that JSON cannot hold")
+}

@@ -1,0 +1,99 @@
+//! The first word of a press: revision 1, made from its journal record alone, so that every copy of it is the same.
+
+use std::collections::BTreeMap;
+
+use super::record::{MessageContent, MessageRecord};
+use crate::alert::{
+    Alert, Cause, Coordinates, FORMAT, Kind, LaneCopy, Late, Place, Reason, RecordRef, Severity, Stage, State, duress_id,
+};
+use crate::ids::{CentreName, EventId};
+use crate::limits;
+
+impl MessageRecord {
+    /// Revision 1 of the press in this record, for the centre to which it goes (DESIGN section 10, express lane).
+    ///
+    /// Mirrored copies of one press differ in `lane` alone: nothing else here hangs on the ingester or on its rulebook.
+    pub fn first_revision(&self, centre: CentreName) -> Alert {
+        let arrived_at = self.arrived_at();
+        let occurred_at = self.occurred_at();
+        let age_millis = arrived_at.saturating_sub(occurred_at);
+        Alert {
+            format: FORMAT,
+            id: duress_id(&self.device, self.event),
+            revision: 1,
+            kind: Kind::Duress,
+            severity: Severity::Critical,
+            severity_now: Severity::Critical,
+            state: State::Active,
+            grade: None,
+            device: Some(self.device.clone()),
+            tenant: None,
+            group: None,
+            centre,
+            feed: Some(self.feed.clone()),
+            subject: String::new(),
+            cause: Cause { event: Some(self.event), began_at: None },
+            stage: Stage::Live,
+            test: false,
+            late: (age_millis > limits::LATE_MILLIS).then_some(Late { age_millis }),
+            occurred_at,
+            raised_at: arrived_at,
+            changed_at: arrived_at,
+            place: self.report().and_then(|report| report.fix).map(|fix| Place {
+                coordinates: Coordinates::from(fix.position),
+                accuracy_metres: f64::from(fix.accuracy_cm) / 100.0,
+                fixed_at: fix.at.map_or(occurred_at, |at| at.get().saturating_sub(self.sent_offset().unwrap_or(0))),
+                speed_metres_per_second: fix.speed_cm_s.map(|speed| f64::from(speed) / 100.0),
+                course_degrees: fix.course_cdeg.map(|course| f64::from(course) / 100.0),
+            }),
+            fences: Vec::new(),
+            visit: None,
+            episode: None,
+            part_of: None,
+            acknowledged: None,
+            closed: None,
+            escalation: None,
+            lanes: Vec::new(),
+            tenants: Vec::new(),
+            devices: Vec::new(),
+            reason: self.press_reason(self.event, None),
+            lane: Some(LaneCopy { ingester: self.ingester.clone(), received_at: self.received_at.get() }),
+        }
+    }
+
+    /// Why a press alerts: because it came. The words tell a readable press from a junk one.
+    pub fn press_reason(&self, event: EventId, appended_at: Option<i64>) -> Reason {
+        let text = match &self.content {
+            MessageContent::Report(report) if report.signals.press() => "the device reports a press for help",
+            MessageContent::Report(_) | MessageContent::Will | MessageContent::Other => "a message came on a duress MQTT topic",
+            MessageContent::Unreadable(_) => "a message came on a duress MQTT topic; its bytes could not be read and are in quarantine",
+        };
+        Reason {
+            rule: Kind::Duress.as_str().to_owned(),
+            text: text.to_owned(),
+            limits: BTreeMap::new(),
+            rulebook_version: None,
+            records: vec![RecordRef { event, appended_at }],
+        }
+    }
+
+    /// When it arrived, on the clock that all copies share: the newest probe before it, else the receiver's own clock.
+    pub fn arrived_at(&self) -> i64 {
+        self.after_probe.as_ref().map_or(self.received_at.get(), |probe| probe.sent_at.get())
+    }
+
+    /// When it happened, from this record alone: its age by the device's own clock, where it says both times.
+    fn occurred_at(&self) -> i64 {
+        let device_time = self.report().and_then(crate::device::Report::device_time);
+        match (device_time, self.sent_offset()) {
+            (Some(at), Some(offset)) => at.get().saturating_sub(offset).min(self.arrived_at()),
+            (Some(_) | None, _) => self.arrived_at(),
+        }
+    }
+
+    /// The device's clock less ours, where the message says when it was sent.
+    fn sent_offset(&self) -> Option<i64> {
+        let sent = self.report()?.sent?;
+        Some(sent.get().saturating_sub(self.arrived_at()))
+    }
+}

@@ -1,0 +1,52 @@
+//! A battery that is low, with room between raising and clearing so that it does not flap.
+
+use crate::alert::Kind;
+use crate::ids::EventId;
+use crate::time::{AppendMillis, ProbeMillis};
+
+use super::actions::Actions;
+use super::devices::Device;
+use super::raise::{Scene, Verdict};
+
+/// Judges a battery level that moves the device's state forward.
+pub(super) fn level(
+    scene: Scene<'_>,
+    device: &mut Device,
+    percent: u8,
+    event: EventId,
+    told_at: ProbeMillis,
+    appended_at: AppendMillis,
+    actions: &mut Actions,
+) {
+    let Some(entry) = scene.rulebook.device(&device.id) else { return };
+    let Some(rule) = entry.rules.battery_low else { return clear(scene, device, "the rulebook no longer watches this battery", actions) };
+    if device.battery_low.is_some() {
+        if percent >= rule.clear_percent {
+            clear(scene, device, &format!("the battery is at {percent} %"), actions);
+        }
+    } else if percent <= rule.low_percent {
+        let verdict = Verdict {
+            kind: Kind::BatteryLow,
+            severity: rule.severity,
+            stage: entry.rules.stage,
+            subject: "",
+            event: Some(event),
+            began_at: None,
+            occurred_at: told_at,
+            text: format!("the battery is at {percent} %"),
+            limits: &[("low_percent", rule.low_percent.into()), ("clear_percent", rule.clear_percent.into())],
+            appended_at: Some(appended_at),
+        };
+        if let Some(alert) = scene.raise(device, &verdict) {
+            device.battery_low = Some(Box::new(alert.clone()));
+            actions.raise(alert);
+        }
+    }
+}
+
+/// Clears what is open.
+pub(super) fn clear(scene: Scene<'_>, device: &mut Device, text: &str, actions: &mut Actions) {
+    if let Some(open) = device.battery_low.take() {
+        actions.raise(scene.clear(&open, text));
+    }
+}

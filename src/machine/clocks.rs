@@ -1,0 +1,277 @@
+//! Observed time: how long we provably listened to each feed, and to all feeds of each tenant at once (DESIGN section 6).
+//!
+//! Invariant: heard time only grows, and never by more than the probes' own time. What was not heard adds nothing, and a gap that
+//! was passed is never filled afterwards, so that a replay cannot differ.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use crate::alert::Lane;
+use crate::ids::{FeedName, TenantName};
+use crate::journal::Heard;
+use crate::limits;
+use crate::rulebook::{Rulebook, Tenant};
+use crate::time::{HeardMillis, ProbeMillis};
+
+use super::digest::StateHasher;
+
+/// What we did not hear: from the first time to the second.
+type Gap = (ProbeMillis, ProbeMillis);
+
+/// One lane of a feed.
+#[derive(Clone, Debug, Default)]
+pub(super) struct LaneClock {
+    frontier: Option<ProbeMillis>,
+    gaps: VecDeque<Gap>,
+}
+
+impl LaneClock {
+    /// Up to when this lane was heard.
+    pub(super) const fn heard_to(&self) -> Option<ProbeMillis> {
+        self.frontier
+    }
+
+    /// Takes a stretch of listening; true where it moved the frontier.
+    fn advance(&mut self, heard: Heard) -> bool {
+        match self.frontier {
+            Some(frontier) if heard.to <= frontier => return false,
+            Some(frontier) if heard.from > frontier => self.remember((frontier, heard.from)),
+            Some(_) => {}
+            None => self.remember((ProbeMillis::new(i64::MIN), heard.from)),
+        }
+        self.frontier = Some(heard.to);
+        true
+    }
+
+    fn remember(&mut self, gap: Gap) {
+        self.gaps.push_back(gap);
+        join_oldest(&mut self.gaps);
+    }
+}
+
+/// Keeps the list bounded: the two oldest gaps become one, which only counts less time as heard.
+fn join_oldest(gaps: &mut VecDeque<Gap>) {
+    if gaps.len() > limits::GAPS_REMEMBERED_MAX {
+        let (Some(first), Some(second)) = (gaps.pop_front(), gaps.pop_front()) else { return };
+        gaps.push_front((first.0, second.1));
+    }
+}
+
+/// All feeds of a tenant at once.
+#[derive(Clone, Debug, Default)]
+pub(super) struct TenantClock {
+    frontier: Option<ProbeMillis>,
+    heard: HeardMillis,
+    gaps: VecDeque<Gap>,
+    grace_until: HeardMillis,
+}
+
+impl TenantClock {
+    /// Time heard so far.
+    pub(super) const fn heard(&self) -> HeardMillis {
+        self.heard
+    }
+
+    /// Heard time before which no device's deadline falls.
+    pub(super) const fn grace_until(&self) -> HeardMillis {
+        self.grace_until
+    }
+
+    /// The heard time that corresponds to a probe's time; what is still ahead of the frontier counts as just now.
+    pub(super) fn heard_at(&self, at: ProbeMillis) -> HeardMillis {
+        let Some(frontier) = self.frontier.filter(|frontier| at < *frontier) else { return self.heard };
+        let passed = frontier.since(at);
+        let unheard: i64 = self.gaps.iter().map(|gap| overlap(*gap, (at, frontier))).sum();
+        self.heard.plus(-(passed - unheard))
+    }
+
+    /// Moves on to what all lanes have heard.
+    fn advance(&mut self, lanes: &[&LaneClock], grace_millis: i64, start_is_gap: bool) {
+        let Some(to) = lanes.iter().map(|lane| lane.frontier).min().flatten() else { return };
+        let Some(from) = self.frontier else {
+            self.frontier = Some(to);
+            if start_is_gap {
+                self.grace_until = self.heard.plus(grace_millis);
+            }
+            return;
+        };
+        if to <= from {
+            return;
+        }
+        let gaps = union_within(lanes.iter().flat_map(|lane| lane.gaps.iter().copied()), (from, to));
+        let unheard: i64 = gaps.iter().map(|gap| gap.1.since(gap.0)).sum();
+        self.heard = self.heard.plus(to.since(from) - unheard);
+        self.frontier = Some(to);
+        for gap in gaps {
+            self.grace_until = self.heard.plus(grace_millis);
+            self.gaps.push_back(gap);
+            join_oldest(&mut self.gaps);
+        }
+    }
+}
+
+fn overlap(gap: Gap, within: Gap) -> i64 {
+    gap.1.min(within.1).since(gap.0.max(within.0)).max(0)
+}
+
+/// The gaps, cut to a stretch, in order and without overlap.
+fn union_within(gaps: impl Iterator<Item = Gap>, within: Gap) -> Vec<Gap> {
+    let mut cut: Vec<Gap> =
+        gaps.map(|gap| (gap.0.max(within.0), gap.1.min(within.1))).filter(|gap| gap.0 < gap.1).collect();
+    cut.sort_unstable();
+    let mut joined: Vec<Gap> = Vec::new();
+    for gap in cut {
+        match joined.last_mut() {
+            Some(last) if gap.0 <= last.1 => last.1 = last.1.max(gap.1),
+            Some(_) | None => joined.push(gap),
+        }
+    }
+    joined
+}
+
+/// Every clock of a partition that listening drives.
+#[derive(Clone, Debug)]
+pub(super) struct Clocks {
+    lanes: BTreeMap<(FeedName, Lane), LaneClock>,
+    tenants: BTreeMap<TenantName, TenantClock>,
+    start_is_gap: bool,
+    silent: TenantClock,
+}
+
+impl Clocks {
+    /// Clocks at the start of a journal; `start_is_gap` where the journal's own start is gone.
+    pub(super) fn new(start_is_gap: bool) -> Self {
+        Self { lanes: BTreeMap::new(), tenants: BTreeMap::new(), start_is_gap, silent: TenantClock::default() }
+    }
+
+    /// Takes what an ingester heard of a feed.
+    pub(super) fn observe(&mut self, feed: &FeedName, heard: &[Heard], rulebook: &Rulebook) {
+        let mut moved = false;
+        // A stretch of no length adds nothing, and a lone first probe must not pass over what a mirrored ingester is about to say.
+        for stretch in heard.iter().filter(|stretch| stretch.from < stretch.to) {
+            moved |= self.lanes.entry((feed.clone(), stretch.lane)).or_default().advance(*stretch);
+        }
+        if moved {
+            for tenant in rulebook.tenants().filter(|tenant| tenant.feeds.contains(feed)) {
+                self.advance_tenant(tenant);
+            }
+        }
+    }
+
+    fn advance_tenant(&mut self, tenant: &Tenant) {
+        let never = LaneClock::default();
+        let keys = tenant.feeds.iter().flat_map(|feed| Lane::ALL.map(|lane| (feed.clone(), lane)));
+        let lanes: Vec<&LaneClock> = keys.map(|key| self.lanes.get(&key).unwrap_or(&never)).collect();
+        let clock = self.tenants.entry(tenant.name.clone()).or_default();
+        clock.advance(&lanes, tenant.reconnect_grace_millis, self.start_is_gap);
+    }
+
+    /// The clock of a tenant; one that has not begun where none of its feeds was heard.
+    pub(super) fn tenant(&self, tenant: &TenantName) -> &TenantClock {
+        self.tenants.get(tenant).unwrap_or(&self.silent)
+    }
+
+    /// Up to when a lane of a feed was heard.
+    pub(super) fn heard_to(&self, feed: &FeedName, lane: Lane) -> Option<ProbeMillis> {
+        self.lanes.get(&(feed.clone(), lane)).and_then(LaneClock::heard_to)
+    }
+
+    /// Every lane that was ever heard, in order.
+    pub(super) fn lanes(&self) -> impl Iterator<Item = (&FeedName, Lane, &LaneClock)> {
+        self.lanes.iter().map(|((feed, lane), clock)| (feed, *lane, clock))
+    }
+
+    pub(super) fn digest(&self, hash: &mut StateHasher) {
+        for ((feed, lane), clock) in &self.lanes {
+            hash.text(feed.as_str()).text(lane.as_str()).option(clock.frontier.map(ProbeMillis::get));
+            digest_gaps(hash, &clock.gaps);
+        }
+        for (tenant, clock) in &self.tenants {
+            hash.text(tenant.as_str()).option(clock.frontier.map(ProbeMillis::get));
+            hash.int(clock.heard.get()).int(clock.grace_until.get());
+            digest_gaps(hash, &clock.gaps);
+        }
+    }
+}
+
+fn digest_gaps(hash: &mut StateHasher, gaps: &VecDeque<Gap>) {
+    hash.count(gaps.len());
+    for gap in gaps {
+        hash.int(gap.0.get()).int(gap.1.get());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn heard(from: i64, to: i64) -> Heard {
+        Heard { lane: Lane::Reports, from: ProbeMillis::new(from), to: ProbeMillis::new(to) }
+    }
+
+    /// Feeds the stretches to one lane and a tenant of that lane alone; gives heard time and grace.
+    fn check(stretches: &[(i64, i64)], expected_heard: i64, expected_grace: i64) -> TenantClock {
+        let (mut lane, mut tenant) = (LaneClock::default(), TenantClock::default());
+        for (from, to) in stretches {
+            lane.advance(heard(*from, *to));
+            tenant.advance(&[&lane], 300, false);
+        }
+        assert_eq!((tenant.heard.get(), tenant.grace_until.get()), (expected_heard, expected_grace), "{stretches:?}");
+        tenant
+    }
+
+    #[test]
+    fn listening_adds_up_and_overlap_counts_once() {
+        check(&[(100, 110), (100, 120)], 10, 0);
+        check(&[(100, 110), (105, 120), (90, 115)], 10, 0);
+    }
+
+    #[test]
+    fn a_gap_adds_no_time_begins_a_grace_and_is_never_filled() {
+        check(&[(100, 110), (150, 160)], 10, 310);
+        check(&[(100, 110), (150, 160), (100, 160), (100, 161)], 11, 310);
+    }
+
+    #[test]
+    fn two_mirrored_ingesters_cover_for_each_other() {
+        check(&[(100, 110), (100, 111), (100, 120), (119, 121), (119, 130)], 20, 0);
+    }
+
+    #[test]
+    fn probe_time_maps_to_heard_time_around_gaps() {
+        let clock = check(&[(100, 110), (110, 120), (150, 160)], 20, 320);
+        for (at, expected) in [(160, 20), (170, 20), (155, 15), (150, 10), (130, 10), (120, 10), (115, 5), (110, 0)] {
+            assert_eq!(clock.heard_at(ProbeMillis::new(at)).get(), expected, "{at}");
+        }
+    }
+
+    #[test]
+    fn all_lanes_must_be_heard() {
+        let (mut one, mut two, mut tenant) = (LaneClock::default(), LaneClock::default(), TenantClock::default());
+        one.advance(heard(100, 200));
+        tenant.advance(&[&one, &two], 300, false);
+        assert_eq!(tenant.frontier, None);
+        two.advance(heard(120, 150));
+        tenant.advance(&[&one, &two], 300, false);
+        two.advance(heard(170, 220));
+        one.advance(heard(200, 220));
+        tenant.advance(&[&one, &two], 300, false);
+        assert_eq!(tenant.heard.get(), 50, "150 to 220 less the gap of 20 on one lane");
+    }
+
+    #[test]
+    fn a_start_that_is_gone_counts_as_a_gap() {
+        let (mut lane, mut tenant) = (LaneClock::default(), TenantClock::default());
+        lane.advance(heard(100, 110));
+        tenant.advance(&[&lane], 300, true);
+        assert_eq!(tenant.grace_until.get(), 300);
+    }
+
+    #[test]
+    fn gaps_are_bounded() {
+        let mut lane = LaneClock::default();
+        for i in 0..1_000 {
+            lane.advance(heard(i * 10, i * 10 + 5));
+        }
+        assert_eq!(lane.gaps.len(), limits::GAPS_REMEMBERED_MAX);
+    }
+}

@@ -1,0 +1,205 @@
+//! The devices of a partition: records in slots, a directory from id to slot, and the flat column of silence deadlines.
+//!
+//! Slots are state: they are given out in order and set the order in which deadlines fire.
+
+use crate::alert::{Alert, Coordinates, Place};
+use crate::ids::{DeviceId, EventId, FeedName, GroupName, TenantName};
+use crate::position::Position;
+use crate::time::{AppendMillis, HeardMillis, ProbeMillis};
+
+use super::directory::Directory;
+use super::duress::EpisodeState;
+use super::fences::FenceStates;
+use super::repeats::Repeats;
+use super::skew::Skew;
+
+use super::digest::StateHasher;
+
+/// Where a device's record is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Slot(pub(super) u32);
+
+/// A deadline that never falls.
+pub(super) const NEVER: HeardMillis = HeardMillis::new(i64::MAX);
+
+/// What is known of one device.
+#[derive(Clone, Debug)]
+pub(super) struct Device {
+    pub(super) id: DeviceId,
+    /// The feed that it last spoke through.
+    pub(super) feed: Option<FeedName>,
+    /// Set while the rulebook names it.
+    pub(super) owner: Option<Owner>,
+    /// Its newest sign of life, on the probes' axis, and which message that was.
+    pub(super) contact: Option<(ProbeMillis, EventId)>,
+    pub(super) repeats: Repeats,
+    pub(super) skew: Skew,
+    /// The newest time that it told of: what is older is history.
+    pub(super) told_up_to: Option<ProbeMillis>,
+    pub(super) fix: Option<AppliedFix>,
+    pub(super) fences: FenceStates,
+    pub(super) lost_contact: Option<Box<Alert>>,
+    pub(super) battery_low: Option<Box<Alert>>,
+    pub(super) episode: Option<EpisodeState>,
+}
+
+/// To whom a device belongs, as of the rulebook in force.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Owner {
+    pub(super) tenant: TenantName,
+    pub(super) group: Option<GroupName>,
+    /// The tenant's heard time when the device's entry came into force: silence of a device never heard counts from here.
+    pub(super) since: HeardMillis,
+    /// Offset of its entry.
+    pub(super) entry: i64,
+}
+
+/// The newest fix that moved the device's state.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct AppliedFix {
+    pub(super) position: Position,
+    pub(super) accuracy_metres: f64,
+    /// When it was taken, on the probes' axis.
+    pub(super) at: ProbeMillis,
+    pub(super) event: EventId,
+    pub(super) appended_at: AppendMillis,
+    pub(super) speed_cm_s: Option<u32>,
+    pub(super) course_cdeg: Option<u32>,
+}
+
+impl AppliedFix {
+    /// The fix as an alert shows it.
+    pub(super) fn place(&self) -> Place {
+        Place {
+            coordinates: Coordinates::from(self.position),
+            accuracy_metres: self.accuracy_metres,
+            fixed_at: self.at.get(),
+            speed_metres_per_second: self.speed_cm_s.map(|speed| f64::from(speed) / 100.0),
+            course_degrees: self.course_cdeg.map(|course| f64::from(course) / 100.0),
+        }
+    }
+}
+
+impl Device {
+    fn new(id: DeviceId) -> Self {
+        Self {
+            id,
+            feed: None,
+            owner: None,
+            contact: None,
+            repeats: Repeats::default(),
+            skew: Skew::default(),
+            told_up_to: None,
+            fix: None,
+            fences: FenceStates::default(),
+            lost_contact: None,
+            battery_low: None,
+            episode: None,
+        }
+    }
+
+    fn digest(&self, hash: &mut StateHasher) {
+        hash.text(self.id.as_str()).text(self.feed.as_ref().map_or("", FeedName::as_str));
+        if let Some(owner) = &self.owner {
+            hash.text(owner.tenant.as_str()).text(owner.group.as_ref().map_or("", GroupName::as_str));
+            hash.int(owner.since.get()).int(owner.entry);
+        }
+        hash.option(self.contact.map(|contact| contact.0.get())).bytes(&self.contact.map_or([0; 16], |contact| contact.1.0));
+        self.repeats.digest(hash);
+        self.skew.digest(hash);
+        hash.option(self.told_up_to.map(ProbeMillis::get));
+        if let Some(fix) = &self.fix {
+            hash.int(fix.position.lat_e7().into()).int(fix.position.lon_e7().into());
+            hash.int(fix.accuracy_metres.to_bits().cast_signed()).int(fix.at.get()).bytes(&fix.event.0);
+            hash.int(fix.appended_at.get()).option(fix.speed_cm_s.map(i64::from)).option(fix.course_cdeg.map(i64::from));
+        }
+        self.fences.digest(hash);
+        hash.alert(self.lost_contact.as_deref()).alert(self.battery_low.as_deref());
+        if let Some(episode) = &self.episode {
+            episode.digest(hash);
+        }
+    }
+}
+
+/// All devices of the partition.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Devices {
+    directory: Directory,
+    records: Vec<Device>,
+    /// By slot: the heard time at which silence may have lasted too long. Overwritten by each report, swept once a second.
+    silence: Vec<HeardMillis>,
+    unknown: usize,
+    unknown_max: usize,
+}
+
+impl Devices {
+    /// An empty table with room for `unknown_max` devices that no rulebook names.
+    pub(super) fn new(unknown_max: usize) -> Self {
+        Self { unknown_max, ..Self::default() }
+    }
+
+    pub(super) fn slot(&self, id: &DeviceId) -> Option<Slot> {
+        self.directory.get(id)
+    }
+
+    /// The slot of a device, made if it has none; none where it is in no rulebook and there is no more room for such.
+    pub(super) fn slot_or_new(&mut self, id: &DeviceId, in_rulebook: bool) -> Option<Slot> {
+        if let Some(slot) = self.directory.get(id) {
+            return Some(slot);
+        }
+        if !in_rulebook {
+            if self.unknown >= self.unknown_max {
+                return None;
+            }
+            self.unknown += 1;
+        }
+        let slot = Slot(u32::try_from(self.records.len()).expect("a partition holds fewer devices than 2^32"));
+        self.records.push(Device::new(id.clone()));
+        self.silence.push(NEVER);
+        self.directory.insert(id.clone(), slot);
+        Some(slot)
+    }
+
+    /// Gives a device an owner, or takes it away; a device that loses its owner keeps its slot as an unknown one.
+    pub(super) fn set_owner(&mut self, slot: Slot, owner: Option<Owner>) {
+        let device = self.get_mut(slot);
+        let (had, has) = (device.owner.is_some(), owner.is_some());
+        device.owner = owner;
+        match (had, has) {
+            (false, true) => self.unknown = self.unknown.saturating_sub(1),
+            (true, false) => self.unknown += 1,
+            (true, true) | (false, false) => {}
+        }
+    }
+
+    pub(super) fn get(&self, slot: Slot) -> &Device {
+        &self.records[slot.0 as usize]
+    }
+
+    pub(super) fn get_mut(&mut self, slot: Slot) -> &mut Device {
+        &mut self.records[slot.0 as usize]
+    }
+
+    /// Sets when silence may have lasted too long.
+    pub(super) fn set_silence(&mut self, slot: Slot, deadline: HeardMillis) {
+        self.silence[slot.0 as usize] = deadline;
+    }
+
+    pub(super) fn silence(&self, slot: Slot) -> HeardMillis {
+        self.silence[slot.0 as usize]
+    }
+
+    /// Every slot, in order.
+    pub(super) fn slots(&self) -> impl Iterator<Item = Slot> + use<> {
+        let count = u32::try_from(self.records.len()).expect("a partition holds fewer devices than 2^32");
+        (0..count).map(Slot)
+    }
+
+    pub(super) fn digest(&self, hash: &mut StateHasher) {
+        hash.count(self.unknown).count(self.records.len());
+        for (device, silence) in self.records.iter().zip(&self.silence) {
+            hash.int(silence.get());
+            device.digest(hash);
+        }
+    }
+}

@@ -1,0 +1,301 @@
+//! Fences: on which side of each a device is, judged by the error circle of its fix, with a dwell at each edge (DESIGN section 8).
+//!
+//! A fence has a state from first sight on; only a transition alerts, except being found inside a keep-out. What is not listed
+//! in a device's states is outside: most devices are outside of most fences.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::alert::{Alert, Grade, Kind};
+use crate::ids::FenceName;
+use crate::limits;
+use crate::rulebook::{Fence, Meaning};
+use crate::time::{HeardMillis, ProbeMillis};
+
+use super::actions::Actions;
+use super::devices::{AppliedFix, Device};
+use super::digest::StateHasher;
+use super::lost_contact::millis;
+use super::raise::{Scene, Verdict};
+
+/// A device's fences.
+#[derive(Clone, Debug, Default)]
+pub(super) struct FenceStates {
+    states: BTreeMap<FenceName, FenceState>,
+    /// Set once all its fences were judged: from here on, what is not listed is outside and not unseen.
+    judged: bool,
+}
+
+#[derive(Clone, Debug, Default)]
+struct FenceState {
+    inside: bool,
+    pending: Option<Pending>,
+    open: Option<Box<Alert>>,
+}
+
+/// An edge that was crossed and has not held for its dwell yet.
+#[derive(Clone, Debug)]
+struct Pending {
+    fix: AppliedFix,
+    since_heard: HeardMillis,
+    grade: Grade,
+}
+
+/// Which side a fix shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Side {
+    Inside(Grade),
+    Outside,
+    /// Within the buffer or the error circle: whatever it was before.
+    Unclear,
+}
+
+impl FenceStates {
+    /// The fences that the device is in, in order of their names.
+    pub(super) fn inside(&self) -> impl Iterator<Item = &FenceName> {
+        self.states.iter().filter(|(_, state)| state.inside).map(|(name, _)| name)
+    }
+
+    /// Whether its fences were judged before: if so, what is not listed is outside.
+    pub(super) const fn is_judged(&self) -> bool {
+        self.judged
+    }
+
+    /// Whether some edge waits for its dwell.
+    pub(super) fn pending(&self) -> bool {
+        self.states.values().any(|state| state.pending.is_some())
+    }
+
+    pub(super) fn digest(&self, hash: &mut StateHasher) {
+        hash.count(self.states.len()).count(usize::from(self.judged));
+        for (name, state) in &self.states {
+            hash.text(name.as_str()).count(usize::from(state.inside)).alert(state.open.as_deref());
+            if let Some(pending) = &state.pending {
+                hash.bytes(&pending.fix.event.0).int(pending.fix.at.get()).int(pending.since_heard.get());
+                hash.count(usize::from(pending.grade == Grade::Certain));
+            }
+        }
+    }
+}
+
+/// Judges a fix that moves the device's state forward; `device.fix` is that fix, heard as of `heard`.
+pub(super) fn judge(scene: Scene<'_>, device: &mut Device, heard: HeardMillis, actions: &mut Actions) {
+    let Some(fix) = device.fix else { return };
+    let mut due = Vec::new();
+    for (name, fence) in candidates(scene, device, &fix) {
+        let side = side(fence, &fix);
+        let first_sight = !device.fences.judged;
+        let state = device.fences.states.entry(name.clone()).or_default();
+        if first_sight {
+            settle(fence, state, side, &fix, heard);
+        } else {
+            weigh(state, side, &fix, heard);
+        }
+        upgrade(scene, state, side, actions);
+        if is_due(fence, state, &fix, heard) {
+            due.push(name);
+        }
+    }
+    device.fences.judged = true;
+    fire(scene, device, &due, actions);
+}
+
+/// Fires the edges whose dwell has passed in heard time.
+pub(super) fn sweep(scene: Scene<'_>, device: &mut Device, heard: HeardMillis, actions: &mut Actions) {
+    let Some(fences) = fences_of(scene, device) else { return };
+    let is_over = |(name, state): (&FenceName, &FenceState)| {
+        let pending = state.pending.as_ref()?;
+        let dwell_millis = fences.get(name)?.dwell_millis;
+        (heard.since(pending.since_heard) >= dwell_millis).then(|| name.clone())
+    };
+    let due: Vec<FenceName> = device.fences.states.iter().filter_map(is_over).collect();
+    fire(scene, device, &due, actions);
+}
+
+/// Takes new or changed fences: they give a state at once on the last fix; being found inside a keep-out alerts. `changed` names
+/// fences whose entry or assignment changed, and fences that are gone. What stands open stays so while its cause does.
+pub(super) fn rejudge(scene: Scene<'_>, device: &mut Device, changed: &BTreeSet<FenceName>, heard: HeardMillis, actions: &mut Actions) {
+    let mut open: BTreeMap<FenceName, Box<Alert>> = BTreeMap::new();
+    for name in changed {
+        if let Some(alert) = device.fences.states.remove(name).and_then(|state| state.open) {
+            open.insert(name.clone(), alert);
+        }
+    }
+    let mut due = Vec::new();
+    if let Some(fix) = device.fix.filter(|_| device.fences.judged) {
+        for (name, fence) in candidates(scene, device, &fix).into_iter().filter(|(name, _)| changed.contains(name)) {
+            let side = side(fence, &fix);
+            let state = device.fences.states.entry(name.clone()).or_default();
+            let entered = matches!(side, Side::Inside(_));
+            state.open = open.remove(&name).filter(|alert| alerts(fence.meaning, entered) && (alert.kind == Kind::FenceEntered) == entered);
+            if state.open.is_some() {
+                state.inside = entered;
+            } else {
+                settle(fence, state, side, &fix, heard);
+            }
+            if is_due(fence, state, &fix, heard) {
+                due.push(name);
+            }
+        }
+    }
+    for alert in open.into_values() {
+        actions.raise(scene.clear(&alert, "the fence was changed in the rulebook"));
+    }
+    fire(scene, device, &due, actions);
+}
+
+/// Forgets every fence: the device has another owner, or none.
+pub(super) fn forget(scene: Scene<'_>, device: &mut Device, actions: &mut Actions) {
+    for state in std::mem::take(&mut device.fences).states.into_values() {
+        if let Some(open) = state.open {
+            actions.raise(scene.clear(&open, "the fence no longer applies to this device"));
+        }
+    }
+}
+
+/// The fences that a fix can touch, and those that the device has a state of, in order of their names.
+fn candidates<'a>(scene: Scene<'a>, device: &Device, fix: &AppliedFix) -> Vec<(FenceName, &'a Fence)> {
+    let Some(owner) = &device.owner else { return Vec::new() };
+    let index = scene.rulebook.fences();
+    let mut slots = Vec::new();
+    index.near(&owner.tenant, fix.position, limits::ACCURACY_METRES_MAX, &mut slots);
+    slots.extend(device.fences.states.keys().filter_map(|name| index.find(&owner.tenant, name)));
+    slots.sort_unstable();
+    slots.dedup();
+    let fences = slots.into_iter().map(|slot| index.fence(slot)).filter(|fence| fence.applies_to(owner.group.as_ref()));
+    fences.map(|fence| (fence.name.clone(), fence)).collect()
+}
+
+fn fences_of<'a>(scene: Scene<'a>, device: &Device) -> Option<BTreeMap<FenceName, &'a Fence>> {
+    let owner = device.owner.as_ref()?;
+    let index = scene.rulebook.fences();
+    let find = |name: &FenceName| Some((name.clone(), index.fence(index.find(&owner.tenant, name)?)));
+    Some(device.fences.states.keys().filter_map(find).collect())
+}
+
+/// The verdict of the error circle: d is the distance to the boundary (negative inside), a the radius of the circle.
+fn side(fence: &Fence, fix: &AppliedFix) -> Side {
+    let d = fence.signed_distance_metres(fix.position);
+    let a = fix.accuracy_metres.min(limits::ACCURACY_METRES_MAX);
+    if d - a > fence.buffer_metres {
+        return Side::Outside;
+    }
+    match fence.meaning {
+        Meaning::KeepOut if d + a < 0.0 => Side::Inside(Grade::Certain),
+        Meaning::KeepOut if d - a < 0.0 => Side::Inside(Grade::Possible),
+        Meaning::KeepIn | Meaning::SafeZone | Meaning::Notify if d <= 0.0 => {
+            Side::Inside(if d + a < 0.0 { Grade::Certain } else { Grade::Possible })
+        }
+        Meaning::KeepOut | Meaning::KeepIn | Meaning::SafeZone | Meaning::Notify => Side::Unclear,
+    }
+}
+
+/// First sight: a state and not a transition. A keep-out entered before we looked is still to be told.
+fn settle(fence: &Fence, state: &mut FenceState, side: Side, fix: &AppliedFix, heard: HeardMillis) {
+    match (fence.meaning, side) {
+        (Meaning::KeepOut, Side::Inside(_)) => weigh(state, side, fix, heard),
+        (_, Side::Inside(_)) => state.inside = true,
+        // Not clearly outside of where it should stay: leaving it later must be told.
+        (Meaning::KeepIn | Meaning::SafeZone, Side::Unclear) => state.inside = true,
+        (_, Side::Outside | Side::Unclear) => {}
+    }
+}
+
+/// Begins, keeps or drops a pending edge.
+fn weigh(state: &mut FenceState, side: Side, fix: &AppliedFix, heard: HeardMillis) {
+    let (to_inside, grade) = match side {
+        Side::Inside(grade) => (true, grade),
+        Side::Outside => (false, Grade::Certain),
+        Side::Unclear => {
+            state.pending = None;
+            return;
+        }
+    };
+    if to_inside == state.inside {
+        state.pending = None;
+    } else {
+        match &mut state.pending {
+            Some(pending) => pending.grade = pending.grade.max(grade),
+            None => state.pending = Some(Pending { fix: *fix, since_heard: heard, grade }),
+        }
+    }
+}
+
+/// A possible entry that a later fix makes certain is a new revision.
+fn upgrade(scene: Scene<'_>, state: &mut FenceState, side: Side, actions: &mut Actions) {
+    let Some(open) = state.open.as_mut().filter(|open| open.kind == Kind::FenceEntered && open.grade == Some(Grade::Possible)) else {
+        return;
+    };
+    if side == Side::Inside(Grade::Certain) {
+        let mut next = open.next_revision(scene.now.get());
+        next.grade = Some(Grade::Certain);
+        actions.raise(next.clone());
+        **open = next;
+    }
+}
+
+/// Whether a pending edge has held for its dwell: by the time between fixes, or by heard time.
+fn is_due(fence: &Fence, state: &FenceState, fix: &AppliedFix, heard: HeardMillis) -> bool {
+    state.pending.as_ref().is_some_and(|pending| {
+        fix.at.since(pending.fix.at) >= fence.dwell_millis || heard.since(pending.since_heard) >= fence.dwell_millis
+    })
+}
+
+/// Makes pending edges true: exits first, then entries; each clears what stands open of the other direction.
+fn fire(scene: Scene<'_>, device: &mut Device, due: &[FenceName], actions: &mut Actions) {
+    let Some(fences) = fences_of(scene, device) else { return };
+    for entering in [false, true] {
+        for name in due {
+            let Some(fence) = fences.get(name) else { continue };
+            let Some(state) = device.fences.states.get_mut(name).filter(|state| state.inside != entering) else { continue };
+            let Some(pending) = state.pending.take() else { continue };
+            state.inside = entering;
+            if let Some(open) = state.open.take() {
+                actions.raise(scene.clear(&open, if entering { "the device is back inside" } else { "the device has left" }));
+            }
+            if alerts(fence.meaning, entering) {
+                let alert = raise(scene, device, fence, entering, &pending);
+                if let Some(alert) = alert {
+                    actions.raise(alert.clone());
+                    if let Some(state) = device.fences.states.get_mut(name) {
+                        state.open = Some(Box::new(alert));
+                    }
+                }
+            }
+        }
+    }
+    device.fences.states.retain(|_, state| state.inside || state.pending.is_some() || state.open.is_some());
+}
+
+/// Whether a fence of this meaning tells of this edge.
+const fn alerts(meaning: Meaning, entering: bool) -> bool {
+    match meaning {
+        Meaning::KeepIn | Meaning::SafeZone => !entering,
+        Meaning::KeepOut => entering,
+        Meaning::Notify => true,
+    }
+}
+
+fn raise(scene: Scene<'_>, device: &Device, fence: &Fence, entering: bool, pending: &Pending) -> Option<Alert> {
+    let entry = scene.rulebook.device(&device.id)?;
+    let (kind, verb) = if entering { (Kind::FenceEntered, "is inside of") } else { (Kind::FenceExited, "is outside of") };
+    let occurred_at: ProbeMillis = pending.fix.at;
+    let verdict = Verdict {
+        kind,
+        severity: fence.severity,
+        stage: entry.rules.stage.max(fence.stage),
+        subject: fence.name.as_str(),
+        event: Some(pending.fix.event),
+        began_at: None,
+        occurred_at,
+        text: format!("the device {verb} fence {}", fence.name),
+        limits: &[
+            ("buffer_metres", fence.buffer_metres),
+            ("dwell_millis", millis(fence.dwell_millis)),
+            ("accuracy_metres", pending.fix.accuracy_metres),
+        ],
+        appended_at: Some(pending.fix.appended_at),
+    };
+    let mut alert = scene.raise(device, &verdict)?;
+    alert.grade = Some(pending.grade);
+    Some(alert)
+}

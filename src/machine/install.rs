@@ -1,0 +1,77 @@
+//! A new rulebook comes into force, at one record: owners are set, and only what changed is judged anew.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use crate::ids::{FenceName, TenantName};
+use crate::rulebook::{self, Rulebook};
+use crate::time::AppendMillis;
+
+use super::actions::Actions;
+use super::devices::{Owner, Slot};
+use super::raise::Scene;
+use super::{Machine, battery_low, fences, lost_contact};
+
+impl Machine {
+    pub(super) fn put_in_force(&mut self, now: AppendMillis, rulebook: Arc<Rulebook>, actions: &mut Actions) {
+        let before = std::mem::replace(&mut self.rulebook, Arc::clone(&rulebook));
+        let scene = Scene { now, rulebook: &rulebook };
+        self.blindness.install(now, &rulebook);
+        let changed = changed_fences(&before, &rulebook);
+        for entry in rulebook.devices().filter(|entry| self.count.of(entry.id.as_str()) == self.partition) {
+            if let Some(slot) = self.devices.slot_or_new(&entry.id, true) {
+                self.own(scene, slot, entry, actions);
+            }
+        }
+        for slot in self.devices.slots() {
+            self.settle(scene, slot, &changed, actions);
+        }
+    }
+
+    /// Gives a device the owner that the rulebook names.
+    fn own(&mut self, scene: Scene<'_>, slot: Slot, entry: &rulebook::Device, actions: &mut Actions) {
+        let device = self.devices.get_mut(slot);
+        let same = device.owner.as_ref().is_some_and(|owner| owner.tenant == entry.tenant && owner.group == entry.group);
+        let since = match &device.owner {
+            Some(owner) if same => owner.since,
+            Some(_) | None => self.clocks.tenant(&entry.tenant).heard(),
+        };
+        if device.owner.is_some() && !same {
+            fences::forget(scene, device, actions);
+        }
+        let owner = Owner { tenant: entry.tenant.clone(), group: entry.group.clone(), since, entry: entry.entry };
+        self.devices.set_owner(slot, Some(owner));
+    }
+
+    /// Brings what hangs on the rulebook up to it.
+    fn settle(&mut self, scene: Scene<'_>, slot: Slot, changed: &BTreeMap<TenantName, BTreeSet<FenceName>>, actions: &mut Actions) {
+        let device = self.devices.get_mut(slot);
+        if device.owner.is_some() && scene.rulebook.device(&device.id).is_none() {
+            fences::forget(scene, device, actions);
+            battery_low::clear(scene, device, "the rulebook no longer names this device", actions);
+            self.devices.set_owner(slot, None);
+        }
+        lost_contact::rearm(scene, &self.clocks, &mut self.devices, slot, actions);
+        let heard = self.heard_of(slot);
+        let device = self.devices.get_mut(slot);
+        let Some(owner) = &device.owner else { return };
+        if !device.fences.is_judged() {
+            fences::judge(scene, device, heard, actions);
+        } else if let Some(names) = changed.get(&owner.tenant) {
+            fences::rejudge(scene, device, names, heard, actions);
+        }
+        self.note_dwelling(slot);
+    }
+}
+
+/// The fences that came, went, or have another entry.
+fn changed_fences(before: &Rulebook, after: &Rulebook) -> BTreeMap<TenantName, BTreeSet<FenceName>> {
+    let entries = |rulebook: &Rulebook| -> BTreeSet<(TenantName, FenceName, i64)> {
+        rulebook.fences().iter().map(|fence| (fence.tenant.clone(), fence.name.clone(), fence.entry)).collect()
+    };
+    let mut changed: BTreeMap<TenantName, BTreeSet<FenceName>> = BTreeMap::new();
+    for (tenant, fence, _) in entries(before).symmetric_difference(&entries(after)) {
+        changed.entry(tenant.clone()).or_default().insert(fence.clone());
+    }
+    changed
+}

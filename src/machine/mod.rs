@@ -1,0 +1,307 @@
+//! The deterministic state machine of one journal partition: the same records in the same order give the same alerts, byte for byte.
+//!
+//! One door: [`Machine::apply`]. It returns no error (a bad report is an outcome), never logs, counts, reads a clock or waits; the
+//! shell takes the actions and carries them out, replay throws them away. The order inside is fixed: the clocks advance, what is
+//! due fires, then the record applies; exit before enter, restore before raise.
+
+mod actions;
+mod battery_low;
+mod blind;
+mod clocks;
+mod devices;
+mod digest;
+mod directory;
+mod duress;
+mod fences;
+mod install;
+mod lost_contact;
+mod raise;
+mod repeats;
+mod skew;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+pub use actions::{Actions, Outcome};
+pub use digest::chain;
+
+use crate::alert::Lane;
+use crate::device::Report;
+use crate::ids::{EventId, FeedName};
+use crate::journal::{MessageContent, MessageRecord, Observation, Partition, PartitionCount, Record};
+use crate::limits;
+use crate::rulebook::Rulebook;
+use crate::time::{AppendMillis, HeardMillis, ProbeMillis, SECOND_MILLIS};
+
+use blind::Blindness;
+use clocks::Clocks;
+use devices::{AppliedFix, Devices, Slot};
+use digest::StateHasher;
+use raise::Scene;
+use repeats::Presses;
+
+/// Where a replay begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// At the journal's first record: nothing is missing.
+    Whole,
+    /// The journal's start is gone: devices wait the reconnect grace before silence counts.
+    Truncated,
+}
+
+/// One partition.
+#[derive(Clone, Debug)]
+pub struct Machine {
+    partition: Partition,
+    count: PartitionCount,
+    now: Option<AppendMillis>,
+    next_offset: i64,
+    rulebook: Arc<Rulebook>,
+    /// Versions that the shell has built and no record has named yet.
+    installed: BTreeMap<i64, Arc<Rulebook>>,
+    clocks: Clocks,
+    devices: Devices,
+    presses: Presses,
+    blindness: Blindness,
+    /// Devices with an edge that waits for its dwell.
+    dwelling: BTreeSet<Slot>,
+}
+
+impl Machine {
+    /// A machine at the start of its partition's journal.
+    pub fn new(partition: Partition, count: PartitionCount, start: Start) -> Self {
+        Self {
+            partition,
+            count,
+            now: None,
+            next_offset: 0,
+            rulebook: Arc::new(Rulebook::empty()),
+            installed: BTreeMap::new(),
+            clocks: Clocks::new(start == Start::Truncated),
+            devices: Devices::new(limits::UNKNOWN_DEVICES_MAX),
+            presses: Presses::default(),
+            blindness: Blindness::new(partition, count),
+            dwelling: BTreeSet::new(),
+        }
+    }
+
+    /// The rulebook version that must be installed before this record can be applied; none where it can be at once.
+    pub fn awaits(&self, record: &Record) -> Option<i64> {
+        match record {
+            Record::Observation(observation) => {
+                let version = observation.rulebook_version;
+                (version > self.rulebook.version() && !self.installed.contains_key(&version)).then_some(version)
+            }
+            Record::Message(_) | Record::Metronome { .. } | Record::Action => None,
+        }
+    }
+
+    /// Hands over a version that was built; it comes into force at the record that first names it.
+    pub fn install(&mut self, rulebook: Arc<Rulebook>) {
+        if rulebook.version() > self.rulebook.version() {
+            self.installed.insert(rulebook.version(), rulebook);
+        }
+    }
+
+    /// Applies one journal record. Same records, same order: same actions, byte for byte.
+    ///
+    /// The caller takes every action before applying the next record, and has answered [`Machine::awaits`].
+    ///
+    /// # Panics
+    /// Where offsets go back, or the record names a version that was not installed: a bug of the shell, which stops this
+    /// partition rather than answer wrongly.
+    pub fn apply(&mut self, offset: i64, appended_at: AppendMillis, record: &Record, actions: &mut Actions) {
+        assert!(offset >= self.next_offset, "offset {offset} after {} of partition {}", self.next_offset, self.partition);
+        self.next_offset = offset + 1;
+        let before = self.now;
+        let now = before.map_or(appended_at, |before| before.max(appended_at));
+        self.now = Some(now);
+        let second = |at: AppendMillis| at.get().div_euclid(SECOND_MILLIS);
+        if before.is_some_and(|before| second(now) > second(before)) {
+            self.sweep(now, actions);
+        }
+        match record {
+            Record::Message(message) => self.message(now, message, actions),
+            Record::Observation(observation) => self.observation(now, appended_at, observation, actions),
+            Record::Metronome { .. } => actions.note(Outcome::Metronome),
+            Record::Action => actions.note(Outcome::Action),
+        }
+    }
+
+    /// What is due, once for every whole second that the log crosses.
+    fn sweep(&mut self, now: AppendMillis, actions: &mut Actions) {
+        let rulebook = Arc::clone(&self.rulebook);
+        let scene = Scene { now, rulebook: &rulebook };
+        self.blindness.sweep(scene, &self.clocks, actions);
+        for slot in self.dwelling.clone() {
+            let heard = self.heard_of(slot);
+            let device = self.devices.get_mut(slot);
+            fences::sweep(scene, device, heard, actions);
+            if !device.fences.pending() {
+                self.dwelling.remove(&slot);
+            }
+        }
+        lost_contact::sweep(scene, &self.clocks, &mut self.devices, actions);
+    }
+
+    fn observation(&mut self, now: AppendMillis, appended_at: AppendMillis, observation: &Observation, actions: &mut Actions) {
+        let version = observation.rulebook_version;
+        if version > self.rulebook.version() {
+            let rulebook = self.installed.remove(&version);
+            let rulebook = rulebook.expect("the shell installs a version before the record that first names it");
+            self.installed = self.installed.split_off(&version);
+            self.put_in_force(now, rulebook, actions);
+        }
+        let ahead = observation.heard.iter().any(|heard| heard.to.get() > appended_at.plus(limits::CLOCK_FAULT_MILLIS).get());
+        if ahead {
+            return actions.note(Outcome::ObservationAhead);
+        }
+        self.clocks.observe(&observation.feed, &observation.heard, &self.rulebook);
+        actions.note(Outcome::Observation);
+    }
+
+    fn message(&mut self, now: AppendMillis, message: &MessageRecord, actions: &mut Actions) {
+        let rulebook = Arc::clone(&self.rulebook);
+        let scene = Scene { now, rulebook: &rulebook };
+        let slot = self.devices.slot_or_new(&message.device, rulebook.device(&message.device).is_some());
+        let arrived = ProbeMillis::new(message.arrived_at());
+        if let Some(slot) = slot {
+            self.devices.get_mut(slot).feed = Some(message.feed.clone());
+            if let Some(at) = self.contact_of(message) {
+                lost_contact::contact(scene, &self.clocks, &mut self.devices, slot, (at, message.event), actions);
+            }
+        }
+        let mut device = slot.map(|slot| self.devices.get_mut(slot));
+        // A message that waited in the broker for an unknown time tells nothing of its device's clock by when it was sent.
+        let sent = message.report().and_then(|report| report.sent).filter(|_| message.after_probe.is_some());
+        let newest = message.report().and_then(Report::newest_time);
+        let clock = match &mut device {
+            Some(device) => device.skew.read(newest, sent, arrived),
+            None => skew::Skew::default().read(newest, sent, arrived),
+        };
+        if let Some(press) = &message.press {
+            let occurred_at = clock.correct(message.report().and_then(Report::device_time));
+            duress::press(scene, &mut self.presses, device.as_deref_mut(), message, press, occurred_at, actions);
+        }
+        match slot {
+            None => actions.note(Outcome::UnknownUnremembered),
+            Some(slot) => self.tell(scene, slot, message, clock, actions),
+        }
+    }
+
+    /// When the device was alive to send this, on the probes' axis; none where that cannot be told or nobody was (DESIGN section 5).
+    fn contact_of(&self, message: &MessageRecord) -> Option<ProbeMillis> {
+        if message.retained || message.content == MessageContent::Will {
+            return None;
+        }
+        match &message.after_probe {
+            Some(probe) => Some(probe.sent_at),
+            None => {
+                let frontier = self.clocks.heard_to(&message.feed, message.lane)?;
+                (frontier.get() < message.connected_at.get()).then_some(frontier)
+            }
+        }
+    }
+
+    /// What the message tells of its device, once it is clear that it was not told before.
+    fn tell(&mut self, scene: Scene<'_>, slot: Slot, message: &MessageRecord, clock: skew::DeviceClock, actions: &mut Actions) {
+        let report = match &message.content {
+            MessageContent::Report(report) => report,
+            MessageContent::Will => return actions.note(Outcome::Will),
+            MessageContent::Other | MessageContent::Unreadable(_) => return actions.note(Outcome::ContactOnly),
+        };
+        let device = self.devices.get_mut(slot);
+        if device.repeats.seen(message.event, report.boot.zip(report.sequence)) {
+            return actions.note(Outcome::Repeat);
+        }
+        if message.retained {
+            return actions.note(Outcome::Retained);
+        }
+        let told_at = clock.correct(report.device_time());
+        if scene.now.get().saturating_sub(told_at.get()) > limits::LATE_MILLIS {
+            actions.note(Outcome::Late);
+        }
+        if device.told_up_to.is_some_and(|known| told_at < known) {
+            return actions.note(Outcome::History);
+        }
+        device.told_up_to = Some(told_at);
+        actions.note(Outcome::Applied);
+        if let Some(percent) = report.battery_percent {
+            battery_low::level(scene, device, percent, message.event, told_at, scene.now, actions);
+        }
+        self.fix(scene, slot, message.event, report, clock, actions);
+    }
+
+    /// A fix newer than the last moves the device; an older one is history.
+    fn fix(&mut self, scene: Scene<'_>, slot: Slot, event: EventId, report: &Report, clock: skew::DeviceClock, actions: &mut Actions) {
+        let Some(fix) = report.fix else { return };
+        let at = clock.correct(fix.at.or_else(|| report.device_time()));
+        let heard = self.heard_at_arrival(slot, clock.arrived());
+        let device = self.devices.get_mut(slot);
+        if device.fix.is_some_and(|known| at < known.at) {
+            return;
+        }
+        device.fix = Some(AppliedFix {
+            position: fix.position,
+            accuracy_metres: f64::from(fix.accuracy_cm) / 100.0,
+            at,
+            event,
+            appended_at: scene.now,
+            speed_cm_s: fix.speed_cm_s,
+            course_cdeg: fix.course_cdeg,
+        });
+        fences::judge(scene, device, heard, actions);
+        self.note_dwelling(slot);
+    }
+
+    fn note_dwelling(&mut self, slot: Slot) {
+        if self.devices.get(slot).fences.pending() {
+            self.dwelling.insert(slot);
+        } else {
+            self.dwelling.remove(&slot);
+        }
+    }
+
+    /// The heard time of a device's tenant; zero for one without.
+    fn heard_of(&self, slot: Slot) -> HeardMillis {
+        self.devices.get(slot).owner.as_ref().map_or(HeardMillis::default(), |owner| self.clocks.tenant(&owner.tenant).heard())
+    }
+
+    fn heard_at_arrival(&self, slot: Slot, arrived: ProbeMillis) -> HeardMillis {
+        let owner = self.devices.get(slot).owner.as_ref();
+        owner.map_or(HeardMillis::default(), |owner| self.clocks.tenant(&owner.tenant).heard_at(arrived))
+    }
+
+    /// The newest append time that this machine has seen.
+    pub const fn now(&self) -> Option<AppendMillis> {
+        self.now
+    }
+
+    /// The offset after the last record applied.
+    pub const fn next_offset(&self) -> i64 {
+        self.next_offset
+    }
+
+    /// The version of the rulebook in force.
+    pub fn rulebook_version(&self) -> i64 {
+        self.rulebook.version()
+    }
+
+    /// Up to when each lane of each feed was heard.
+    pub fn heard_to(&self) -> impl Iterator<Item = (&FeedName, Lane, Option<ProbeMillis>)> {
+        self.clocks.lanes().map(|(feed, lane, clock)| (feed, lane, clock.heard_to()))
+    }
+
+    /// A hash over everything that can change what the machine says next.
+    pub fn state_hash(&self) -> [u8; 32] {
+        let mut hash = StateHasher::new();
+        hash.int(self.partition.0.into()).int(self.count.get().into()).option(self.now.map(AppendMillis::get));
+        hash.int(self.next_offset).int(self.rulebook.version());
+        self.clocks.digest(&mut hash);
+        self.devices.digest(&mut hash);
+        self.presses.digest(&mut hash);
+        self.blindness.digest(&mut hash);
+        hash.count(self.dwelling.len());
+        hash.finish()
+    }
+}

@@ -1,0 +1,136 @@
+//! What every alert of the machine has in common, filled in one place.
+
+use std::collections::BTreeMap;
+
+use crate::alert::{Alert, Cause, FORMAT, Kind, Late, Reason, RecordRef, Severity, Stage, State};
+use crate::ids::{CentreName, EventId, FenceName, TenantName};
+use crate::limits;
+use crate::rulebook::Rulebook;
+use crate::time::{AppendMillis, ProbeMillis};
+
+use super::devices::Device;
+
+/// What every rule may read.
+#[derive(Clone, Copy)]
+pub(super) struct Scene<'a> {
+    pub(super) now: AppendMillis,
+    pub(super) rulebook: &'a Rulebook,
+}
+
+/// What a rule says of a device; the rest of the alert follows from the device and the rulebook.
+pub(super) struct Verdict<'a> {
+    pub(super) kind: Kind,
+    pub(super) severity: Severity,
+    pub(super) stage: Stage,
+    pub(super) subject: &'a str,
+    /// The event that caused it, or from which the time that caused it counts.
+    pub(super) event: Option<EventId>,
+    pub(super) began_at: Option<ProbeMillis>,
+    pub(super) occurred_at: ProbeMillis,
+    pub(super) text: String,
+    pub(super) limits: &'a [(&'a str, f64)],
+    pub(super) appended_at: Option<AppendMillis>,
+}
+
+impl Scene<'_> {
+    /// Revision 1 of what a rule says of a device that the rulebook names; none for one that it does not.
+    pub(super) fn raise(&self, device: &Device, verdict: &Verdict<'_>) -> Option<Alert> {
+        let entry = self.rulebook.device(&device.id)?;
+        let began_at = verdict.began_at.map(ProbeMillis::get);
+        Some(Alert {
+            id: Alert::id_of(Some(&device.id), verdict.kind, verdict.subject, verdict.event, began_at),
+            kind: verdict.kind,
+            severity: verdict.severity,
+            severity_now: verdict.severity,
+            device: Some(device.id.clone()),
+            tenant: Some(entry.tenant.clone()),
+            group: entry.group.clone(),
+            feed: device.feed.clone(),
+            subject: verdict.subject.to_owned(),
+            cause: Cause { event: verdict.event, began_at },
+            stage: verdict.stage,
+            test: entry.test,
+            late: self.late(verdict.occurred_at, verdict.kind),
+            occurred_at: verdict.occurred_at.get(),
+            place: device.fix.as_ref().map(super::devices::AppliedFix::place),
+            fences: fences_named(device),
+            reason: Reason {
+                rule: verdict.kind.as_str().to_owned(),
+                text: verdict.text.clone(),
+                limits: verdict.limits.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect(),
+                rulebook_version: Some(self.rulebook.version()),
+                records: verdict
+                    .event
+                    .map(|event| RecordRef { event, appended_at: verdict.appended_at.map(AppendMillis::get) })
+                    .into_iter()
+                    .collect(),
+            },
+            ..self.blank(entry.centre.clone(), verdict.kind)
+        })
+    }
+
+    /// An alert of a kind for a centre, with nothing in it yet.
+    pub(super) fn blank(&self, centre: CentreName, kind: Kind) -> Alert {
+        Alert {
+            format: FORMAT,
+            id: Alert::id_of(None, kind, "", None, None),
+            revision: 1,
+            kind,
+            severity: Severity::Warning,
+            severity_now: Severity::Warning,
+            state: State::Active,
+            grade: None,
+            device: None,
+            tenant: None,
+            group: None,
+            centre,
+            feed: None,
+            subject: String::new(),
+            cause: Cause { event: None, began_at: None },
+            stage: Stage::Live,
+            test: false,
+            late: None,
+            occurred_at: self.now.get(),
+            raised_at: self.now.get(),
+            changed_at: self.now.get(),
+            place: None,
+            fences: Vec::new(),
+            visit: None,
+            episode: None,
+            part_of: None,
+            acknowledged: None,
+            closed: None,
+            escalation: None,
+            lanes: Vec::new(),
+            tenants: Vec::<TenantName>::new(),
+            devices: Vec::new(),
+            reason: Reason {
+                rule: kind.as_str().to_owned(),
+                text: String::new(),
+                limits: BTreeMap::new(),
+                rulebook_version: Some(self.rulebook.version()),
+                records: Vec::new(),
+            },
+            lane: None,
+        }
+    }
+
+    /// The next revision of an open alert: its cause has gone.
+    pub(super) fn clear(&self, open: &Alert, text: &str) -> Alert {
+        let mut cleared = open.next_revision(self.now.get());
+        cleared.state = State::Cleared;
+        text.clone_into(&mut cleared.reason.text);
+        cleared
+    }
+
+    /// How late a report tells of something. Time itself causes silence, which therefore is never late.
+    pub(super) fn late(&self, occurred_at: ProbeMillis, kind: Kind) -> Option<Late> {
+        let age_millis = self.now.get().saturating_sub(occurred_at.get());
+        (kind != Kind::LostContact && age_millis > limits::LATE_MILLIS).then_some(Late { age_millis })
+    }
+}
+
+/// The fences that a device is in, by name, up to a limit.
+pub(super) fn fences_named(device: &Device) -> Vec<FenceName> {
+    device.fences.inside().take(limits::FENCES_NAMED_MAX).cloned().collect()
+}

@@ -1,0 +1,202 @@
+//! Which messages were seen before. Two memories: a small one per device for reports, and one of the partition for presses.
+//!
+//! Neither may hide news: the device's memory goes by event ids, which differ when the bytes do, and its window of sequence
+//! numbers only serves copies too old for the ring. A press id that comes back much later is a new press.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use crate::ids::{EventId, ProbeRef};
+use crate::limits;
+use crate::time::{AppendMillis, ProbeMillis};
+
+use super::digest::StateHasher;
+
+/// A device's memory: its last event ids, and a window of sequence numbers behind the highest.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Repeats {
+    ring: VecDeque<EventId>,
+    boot: u32,
+    highest: u64,
+    window: u64,
+}
+
+impl Repeats {
+    /// Remembers a message; true where it was seen before.
+    pub(super) fn seen(&mut self, event: EventId, boot_and_sequence: Option<(u32, u64)>) -> bool {
+        let by_sequence = boot_and_sequence.is_some_and(|(boot, sequence)| self.in_window(boot, sequence));
+        if self.ring.contains(&event) {
+            return true;
+        }
+        if self.ring.len() == limits::EVENT_RING_LEN {
+            self.ring.pop_front();
+        }
+        self.ring.push_back(event);
+        by_sequence
+    }
+
+    /// Marks a sequence number; true where it was marked already and is too far back for the ring to tell.
+    fn in_window(&mut self, boot: u32, sequence: u64) -> bool {
+        if boot < self.boot {
+            return false;
+        }
+        if boot > self.boot || sequence > self.highest {
+            let shift = if boot > self.boot { u64::MAX } else { sequence - self.highest };
+            self.window = if shift < 64 { self.window << shift } else { 0 };
+            (self.boot, self.highest) = (boot, sequence);
+        }
+        let back = self.highest - sequence;
+        if back >= 64 {
+            return false;
+        }
+        let marked = self.window & (1 << back) != 0;
+        self.window |= 1 << back;
+        marked && back >= limits::EVENT_RING_LEN as u64
+    }
+
+    pub(super) fn digest(&self, hash: &mut StateHasher) {
+        hash.count(self.ring.len());
+        for event in &self.ring {
+            hash.bytes(&event.0);
+        }
+        hash.int(self.boot.into()).int(self.highest.cast_signed()).int(self.window.cast_signed());
+    }
+}
+
+/// What a partition remembers of presses.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Presses {
+    seen: BTreeMap<EventId, Seen>,
+    /// By time of last sight, oldest first; entries that were seen again since are stale and are passed over.
+    order: VecDeque<(AppendMillis, EventId)>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Seen {
+    last_copy: ProbeMillis,
+    last_seen: AppendMillis,
+}
+
+/// What a press is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum PressIs {
+    /// Not seen before.
+    New,
+    /// An old id that came back long after its last copy: a new press, under this id.
+    Again(EventId),
+    /// A copy.
+    Copy,
+}
+
+impl Presses {
+    /// Tells a new press from a copy, and remembers it. `arrived` is the copy's place on the probes' axis.
+    pub(super) fn tell(
+        &mut self,
+        event: EventId,
+        probe: Option<&ProbeRef>,
+        arrived: ProbeMillis,
+        now: AppendMillis,
+    ) -> PressIs {
+        self.forget(now);
+        let verdict = match (self.seen.get(&event), probe) {
+            (None, _) => PressIs::New,
+            (Some(seen), Some(probe)) if arrived.since(seen.last_copy) > limits::PRESS_AGAIN_MILLIS => {
+                PressIs::Again(event.raised_again(probe))
+            }
+            (Some(_), _) => PressIs::Copy,
+        };
+        let last_copy = self.seen.get(&event).map_or(arrived, |seen| seen.last_copy.max(arrived));
+        self.seen.insert(event, Seen { last_copy, last_seen: now });
+        self.order.push_back((now, event));
+        verdict
+    }
+
+    /// Drops what is too old to return, and the oldest of too many.
+    fn forget(&mut self, now: AppendMillis) {
+        while let Some((at, event)) = self.order.front().copied() {
+            let stale = self.seen.get(&event).is_none_or(|seen| seen.last_seen != at);
+            let due = now.since(at) > limits::PRESS_MEMORY_MILLIS || self.seen.len() >= limits::PRESSES_REMEMBERED_MAX;
+            let crowded = self.order.len() > 2 * limits::PRESSES_REMEMBERED_MAX;
+            if !(stale || due || crowded) {
+                return;
+            }
+            self.order.pop_front();
+            if !stale {
+                self.seen.remove(&event);
+            }
+        }
+    }
+
+    pub(super) fn digest(&self, hash: &mut StateHasher) {
+        hash.count(self.seen.len());
+        for (event, seen) in &self.seen {
+            hash.bytes(&event.0).int(seen.last_copy.get()).int(seen.last_seen.get());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::{Incarnation, IngesterName};
+    use crate::time::{HOUR_MILLIS, MINUTE_MILLIS};
+
+    fn event(n: u8) -> EventId {
+        EventId([n; 16])
+    }
+
+    #[test]
+    fn copies_are_seen_and_news_is_not() {
+        let mut repeats = Repeats::default();
+        assert!(!repeats.seen(event(1), None));
+        assert!(repeats.seen(event(1), None));
+        assert!(!repeats.seen(event(2), None));
+    }
+
+    #[test]
+    fn a_device_whose_counter_stands_still_is_still_heard() {
+        let mut repeats = Repeats::default();
+        for n in 0..200 {
+            assert!(!repeats.seen(event(n), Some((0, 7))), "message {n} has other bytes: it is news");
+        }
+    }
+
+    #[test]
+    fn the_window_knows_copies_that_the_ring_has_forgotten() {
+        let mut repeats = Repeats::default();
+        for n in 0..60_u8 {
+            assert!(!repeats.seen(event(n), Some((1, n.into()))));
+        }
+        assert!(repeats.seen(event(20), Some((1, 20))));
+        assert!(!repeats.seen(event(200), Some((0, 20))), "an older start's messages are not judged by the window");
+        assert!(!repeats.seen(event(201), Some((2, 20))), "a new start counts anew");
+    }
+
+    fn tell(presses: &mut Presses, at: i64) -> PressIs {
+        let sent_at = ProbeMillis::new(at);
+        let probe =
+            ProbeRef { ingester: IngesterName::parse("a").unwrap(), incarnation: Incarnation(1), number: at.unsigned_abs(), sent_at };
+        presses.tell(event(1), Some(&probe), sent_at, AppendMillis::new(at))
+    }
+
+    #[test]
+    fn an_old_press_id_that_returns_is_a_new_press_once() {
+        let mut presses = Presses::default();
+        assert!(matches!(tell(&mut presses, 0), PressIs::New));
+        assert_eq!(tell(&mut presses, 30_000), PressIs::Copy);
+        assert_eq!(tell(&mut presses, 10 * MINUTE_MILLIS), PressIs::Copy, "within ten minutes of its last copy");
+        let PressIs::Again(id) = tell(&mut presses, 21 * MINUTE_MILLIS) else { panic!("a new press") };
+        assert_ne!(id, event(1));
+        assert_eq!(tell(&mut presses, 21 * MINUTE_MILLIS), PressIs::Copy);
+    }
+
+    #[test]
+    fn presses_are_forgotten_after_26_hours_and_memory_is_bounded() {
+        let mut presses = Presses::default();
+        tell(&mut presses, 0);
+        assert!(matches!(tell(&mut presses, 27 * HOUR_MILLIS), PressIs::New));
+        for at in 0..1_000 {
+            tell(&mut presses, 27 * HOUR_MILLIS + at);
+        }
+        assert_eq!(presses.seen.len(), 1);
+    }
+}
