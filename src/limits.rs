@@ -123,6 +123,17 @@ pub const FENCE_VERTICES_MAX: usize = 50_000;
 pub const FENCE_RADIUS_METRES_MAX: f64 = 50_000.0;
 /// The smallest, in metres: below it no fix can tell inside from outside.
 pub const FENCE_RADIUS_METRES_MIN: f64 = 5.0;
+/// The widest buffer around a fence, in metres: past it the fence itself should be drawn larger.
+pub const FENCE_BUFFER_METRES_MAX: f64 = 10_000.0;
+/// The longest dwell: whoever waits longer wants a visit's limits, not a fence.
+pub const FENCE_DWELL_MILLIS_MAX: i64 = 24 * HOUR_MILLIS;
+/// The longest silence limit: past a week nobody is watched.
+pub const SILENCE_MILLIS_MAX: i64 = 7 * 24 * HOUR_MILLIS;
+/// The longest reconnect grace: gaps may postpone a deadline by no more in all.
+pub const RECONNECT_GRACE_MILLIS_MAX: i64 = POSTPONED_MILLIS_MAX;
+const _: () = assert!(RECONNECT_GRACE_MILLIS <= RECONNECT_GRACE_MILLIS_MAX, "the default is legal");
+/// Faults of entries that a reader keeps to show; past it they are counted in the last one kept.
+pub const ENTRY_FAULTS_MAX: usize = 1_000;
 /// One rulebook entry. Kafka's default for a message is 1 MiB; a fence at its vertex limit takes about as much as this.
 pub const RULEBOOK_ENTRY_BYTES_MAX: usize = 1_000_000;
 

@@ -1,0 +1,106 @@
+//! The rulebook: tenants, groups, devices, rules, fences, feeds and centres, in versions.
+//!
+//! Source is a folder of files ([`check`] reads it), truth is a compacted Kafka topic ([`Entries`] reads it, [`plan`] writes what
+//! changed), and what machine and ingest see is a [`Rulebook`]: one version, inheritance resolved, never changed once built.
+//! A version is the offset of its commit entry; between commits nothing takes effect. Pure: files and entries come in as text.
+
+mod content;
+mod duration;
+mod entries;
+mod fence;
+mod fields;
+mod geometry;
+mod mistake;
+mod model;
+mod plan;
+mod resolve;
+mod source;
+mod source_fence;
+mod source_rules;
+mod starter;
+#[cfg(test)]
+mod tests;
+mod validity;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+pub use entries::{Entries, EntryFault};
+pub use fence::{Fence, FenceIndex, FenceSlot};
+pub use mistake::Mistake;
+pub use model::{BatteryLow, Centre, Device, Feed, LostContact, Meaning, Rules, Tenant};
+pub use plan::{Change, ChangeKind, Write, diff, plan};
+pub use source::{SourceFolder, check};
+pub use starter::{StarterAnswers, starter_folder};
+
+use crate::ids::{CentreName, DeviceId, FeedName, TenantName};
+
+/// One version of the rulebook, whole and unchanging.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rulebook {
+    version: i64,
+    centres: BTreeMap<CentreName, Centre>,
+    tenants: BTreeMap<TenantName, Tenant>,
+    devices: BTreeMap<DeviceId, Device>,
+    feeds: BTreeMap<FeedName, Feed>,
+    fences: Arc<FenceIndex>,
+}
+
+impl Rulebook {
+    /// The rulebook before the first commit: version -1, nothing is known.
+    pub fn empty() -> Self {
+        Self {
+            version: -1,
+            centres: BTreeMap::new(),
+            tenants: BTreeMap::new(),
+            devices: BTreeMap::new(),
+            feeds: BTreeMap::new(),
+            fences: Arc::new(FenceIndex::default()),
+        }
+    }
+
+    /// The offset of its commit entry in the rulebook topic; -1 before the first.
+    pub fn version(&self) -> i64 {
+        self.version
+    }
+
+    /// A device, with all that it inherits.
+    pub fn device(&self, id: &DeviceId) -> Option<&Device> {
+        self.devices.get(id)
+    }
+
+    /// Every device, in order of id.
+    pub fn devices(&self) -> impl Iterator<Item = &Device> {
+        self.devices.values()
+    }
+
+    /// A tenant.
+    pub fn tenant(&self, name: &TenantName) -> Option<&Tenant> {
+        self.tenants.get(name)
+    }
+
+    /// Every tenant, in order of name.
+    pub fn tenants(&self) -> impl Iterator<Item = &Tenant> {
+        self.tenants.values()
+    }
+
+    /// A feed.
+    pub fn feed(&self, name: &FeedName) -> Option<&Feed> {
+        self.feeds.get(name)
+    }
+
+    /// Every feed, in order of name.
+    pub fn feeds(&self) -> impl Iterator<Item = &Feed> {
+        self.feeds.values()
+    }
+
+    /// Every centre, in order of name.
+    pub fn centres(&self) -> impl Iterator<Item = &Centre> {
+        self.centres.values()
+    }
+
+    /// The fences of all tenants.
+    pub fn fences(&self) -> &FenceIndex {
+        &self.fences
+    }
+}
