@@ -8,6 +8,7 @@ pub mod device;
 pub mod ids;
 pub mod journal;
 pub mod limits;
+pub mod machine;
 pub mod position;
 pub mod rulebook;
 pub mod time;

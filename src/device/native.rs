@@ -103,7 +103,12 @@ pub(super) fn decode(payload: &[u8]) -> Result<Decoded, Reject> {
         visit_until: message.visit.and_then(|visit| visit.until).map(DeviceMillis::new),
         signals,
     };
-    Ok(Decoded { content: Content::Report(Box::new(report)), claimed_device: message.device.map(Cow::into_owned), remark })
+    Ok(Decoded {
+        content: Content::Report(Box::new(report)),
+        claimed_device: message.device.map(Cow::into_owned),
+        wants_receipt: message.receipt,
+        remark,
+    })
 }
 
 /// What can be read of a press, whatever the rest of its bytes: its parts are read one by one, so that a bad fix does not cost the id.

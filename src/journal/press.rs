@@ -66,7 +66,9 @@ impl MessageRecord {
         let text = match &self.content {
             MessageContent::Report(report) if report.signals.press() => "the device reports a press for help",
             MessageContent::Report(_) | MessageContent::Will | MessageContent::Other => "a message came on a duress MQTT topic",
-            MessageContent::Unreadable(_) => "a message came on a duress MQTT topic; its bytes could not be read and are in quarantine",
+            MessageContent::Unreadable(_) => {
+                "a message came on a duress MQTT topic; its bytes could not be read and are in quarantine"
+            }
         };
         Reason {
             rule: Kind::Duress.as_str().to_owned(),

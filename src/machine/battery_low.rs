@@ -19,7 +19,9 @@ pub(super) fn level(
     actions: &mut Actions,
 ) {
     let Some(entry) = scene.rulebook.device(&device.id) else { return };
-    let Some(rule) = entry.rules.battery_low else { return clear(scene, device, "the rulebook no longer watches this battery", actions) };
+    let Some(rule) = entry.rules.battery_low else {
+        return clear(scene, device, "the rulebook no longer watches this battery", actions);
+    };
     if device.battery_low.is_some() {
         if percent >= rule.clear_percent {
             clear(scene, device, &format!("the battery is at {percent} %"), actions);

@@ -115,8 +115,7 @@ fn overlap(gap: Gap, within: Gap) -> i64 {
 
 /// The gaps, cut to a stretch, in order and without overlap.
 fn union_within(gaps: impl Iterator<Item = Gap>, within: Gap) -> Vec<Gap> {
-    let mut cut: Vec<Gap> =
-        gaps.map(|gap| (gap.0.max(within.0), gap.1.min(within.1))).filter(|gap| gap.0 < gap.1).collect();
+    let mut cut: Vec<Gap> = gaps.map(|gap| (gap.0.max(within.0), gap.1.min(within.1))).filter(|gap| gap.0 < gap.1).collect();
     cut.sort_unstable();
     let mut joined: Vec<Gap> = Vec::new();
     for gap in cut {

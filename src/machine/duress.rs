@@ -29,9 +29,8 @@ pub(super) struct EpisodeState {
 impl EpisodeState {
     /// Counts one more press, in this episode or as the first of the next.
     fn count(episode: &mut Option<Self>, alert: AlertId, now: AppendMillis) -> Episode {
-        let open = episode.take().filter(|open| {
-            open.recent.back().is_some_and(|last| now.since(*last) <= limits::EPISODE_MILLIS)
-        });
+        let open =
+            episode.take().filter(|open| open.recent.back().is_some_and(|last| now.since(*last) <= limits::EPISODE_MILLIS));
         let mut state = open.unwrap_or(Self { first: alert, presses: 0, recent: VecDeque::new() });
         let many = state.recent.len() == limits::FOLD_PRESSES as usize;
         let folded = many && state.recent.front().is_some_and(|oldest| now.since(*oldest) <= limits::FOLD_MILLIS);

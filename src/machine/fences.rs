@@ -113,7 +113,13 @@ pub(super) fn sweep(scene: Scene<'_>, device: &mut Device, heard: HeardMillis, a
 
 /// Takes new or changed fences: they give a state at once on the last fix; being found inside a keep-out alerts. `changed` names
 /// fences whose entry or assignment changed, and fences that are gone. What stands open stays so while its cause does.
-pub(super) fn rejudge(scene: Scene<'_>, device: &mut Device, changed: &BTreeSet<FenceName>, heard: HeardMillis, actions: &mut Actions) {
+pub(super) fn rejudge(
+    scene: Scene<'_>,
+    device: &mut Device,
+    changed: &BTreeSet<FenceName>,
+    heard: HeardMillis,
+    actions: &mut Actions,
+) {
     let mut open: BTreeMap<FenceName, Box<Alert>> = BTreeMap::new();
     for name in changed {
         if let Some(alert) = device.fences.states.remove(name).and_then(|state| state.open) {
@@ -126,7 +132,9 @@ pub(super) fn rejudge(scene: Scene<'_>, device: &mut Device, changed: &BTreeSet<
             let side = side(fence, &fix);
             let state = device.fences.states.entry(name.clone()).or_default();
             let entered = matches!(side, Side::Inside(_));
-            state.open = open.remove(&name).filter(|alert| alerts(fence.meaning, entered) && (alert.kind == Kind::FenceEntered) == entered);
+            state.open = open
+                .remove(&name)
+                .filter(|alert| alerts(fence.meaning, entered) && (alert.kind == Kind::FenceEntered) == entered);
             if state.open.is_some() {
                 state.inside = entered;
             } else {
@@ -222,7 +230,8 @@ fn weigh(state: &mut FenceState, side: Side, fix: &AppliedFix, heard: HeardMilli
 
 /// A possible entry that a later fix makes certain is a new revision.
 fn upgrade(scene: Scene<'_>, state: &mut FenceState, side: Side, actions: &mut Actions) {
-    let Some(open) = state.open.as_mut().filter(|open| open.kind == Kind::FenceEntered && open.grade == Some(Grade::Possible)) else {
+    let Some(open) = state.open.as_mut().filter(|open| open.kind == Kind::FenceEntered && open.grade == Some(Grade::Possible))
+    else {
         return;
     };
     if side == Side::Inside(Grade::Certain) {

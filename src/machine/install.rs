@@ -18,7 +18,8 @@ impl Machine {
         let scene = Scene { now, rulebook: &rulebook };
         self.blindness.install(now, &rulebook);
         let changed = changed_fences(&before, &rulebook);
-        for entry in rulebook.devices().filter(|entry| self.count.of(entry.id.as_str()) == self.partition) {
+        let (partition, count) = (self.partition, self.count);
+        for entry in rulebook.devices().filter(|entry| count.of(entry.id.as_str()) == partition) {
             if let Some(slot) = self.devices.slot_or_new(&entry.id, true) {
                 self.own(scene, slot, entry, actions);
             }
@@ -44,7 +45,13 @@ impl Machine {
     }
 
     /// Brings what hangs on the rulebook up to it.
-    fn settle(&mut self, scene: Scene<'_>, slot: Slot, changed: &BTreeMap<TenantName, BTreeSet<FenceName>>, actions: &mut Actions) {
+    fn settle(
+        &mut self,
+        scene: Scene<'_>,
+        slot: Slot,
+        changed: &BTreeMap<TenantName, BTreeSet<FenceName>>,
+        actions: &mut Actions,
+    ) {
         let device = self.devices.get_mut(slot);
         if device.owner.is_some() && scene.rulebook.device(&device.id).is_none() {
             fences::forget(scene, device, actions);
@@ -67,7 +74,7 @@ impl Machine {
 /// The fences that came, went, or have another entry.
 fn changed_fences(before: &Rulebook, after: &Rulebook) -> BTreeMap<TenantName, BTreeSet<FenceName>> {
     let entries = |rulebook: &Rulebook| -> BTreeSet<(TenantName, FenceName, i64)> {
-        rulebook.fences().iter().map(|fence| (fence.tenant.clone(), fence.name.clone(), fence.entry)).collect()
+        rulebook.fences().iter().map(|(_, fence)| (fence.tenant.clone(), fence.name.clone(), fence.entry)).collect()
     };
     let mut changed: BTreeMap<TenantName, BTreeSet<FenceName>> = BTreeMap::new();
     for (tenant, fence, _) in entries(before).symmetric_difference(&entries(after)) {

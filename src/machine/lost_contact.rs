@@ -107,9 +107,11 @@ fn raise(scene: Scene<'_>, device: &Device, clock: &TenantClock, since: HeardMil
     let seconds = clock.heard().since(since) / 1_000;
     let limit = rule.silence_millis / 1_000;
     let (event, began_at, text) = match device.contact {
-        Some((at, event)) => {
-            (event, Some(at), format!("nothing was heard of the device for {seconds} s while we listened; its limit is {limit} s"))
-        }
+        Some((at, event)) => (
+            event,
+            Some(at),
+            format!("nothing was heard of the device for {seconds} s while we listened; its limit is {limit} s"),
+        ),
         None => (
             never_heard(entry.entry),
             None,
@@ -127,7 +129,10 @@ fn raise(scene: Scene<'_>, device: &Device, clock: &TenantClock, since: HeardMil
             began_at,
             occurred_at: began_at.unwrap_or(ProbeMillis::new(scene.now.get())),
             text,
-            limits: &[("silence_millis", millis(rule.silence_millis)), ("reconnect_grace_until_millis", millis(clock.grace_until().get()))],
+            limits: &[
+                ("silence_millis", millis(rule.silence_millis)),
+                ("reconnect_grace_until_millis", millis(clock.grace_until().get())),
+            ],
             appended_at: None,
         },
     )

@@ -233,7 +233,15 @@ impl Machine {
     }
 
     /// A fix newer than the last moves the device; an older one is history.
-    fn fix(&mut self, scene: Scene<'_>, slot: Slot, event: EventId, report: &Report, clock: skew::DeviceClock, actions: &mut Actions) {
+    fn fix(
+        &mut self,
+        scene: Scene<'_>,
+        slot: Slot,
+        event: EventId,
+        report: &Report,
+        clock: skew::DeviceClock,
+        actions: &mut Actions,
+    ) {
         let Some(fix) = report.fix else { return };
         let at = clock.correct(fix.at.or_else(|| report.device_time()));
         let heard = self.heard_at_arrival(slot, clock.arrived());

@@ -89,13 +89,7 @@ pub(super) enum PressIs {
 
 impl Presses {
     /// Tells a new press from a copy, and remembers it. `arrived` is the copy's place on the probes' axis.
-    pub(super) fn tell(
-        &mut self,
-        event: EventId,
-        probe: Option<&ProbeRef>,
-        arrived: ProbeMillis,
-        now: AppendMillis,
-    ) -> PressIs {
+    pub(super) fn tell(&mut self, event: EventId, probe: Option<&ProbeRef>, arrived: ProbeMillis, now: AppendMillis) -> PressIs {
         self.forget(now);
         let verdict = match (self.seen.get(&event), probe) {
             (None, _) => PressIs::New,
@@ -173,8 +167,12 @@ mod tests {
 
     fn tell(presses: &mut Presses, at: i64) -> PressIs {
         let sent_at = ProbeMillis::new(at);
-        let probe =
-            ProbeRef { ingester: IngesterName::parse("a").unwrap(), incarnation: Incarnation(1), number: at.unsigned_abs(), sent_at };
+        let probe = ProbeRef {
+            ingester: IngesterName::parse("a").unwrap(),
+            incarnation: Incarnation(1),
+            number: at.unsigned_abs(),
+            sent_at,
+        };
         presses.tell(event(1), Some(&probe), sent_at, AppendMillis::new(at))
     }
 

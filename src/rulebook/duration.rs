@@ -54,7 +54,9 @@ mod tests {
         {
             assert_eq!(parse(written), Some(millis), "{written}");
         }
-        for wrong in ["", "10", "m", "-5m", "5 m", "5m1h", "5m5m", "1.5h", "5x", "99999999999999999999s", "é", "9223372036854775807d"] {
+        for wrong in
+            ["", "10", "m", "-5m", "5 m", "5m1h", "5m5m", "1.5h", "5x", "99999999999999999999s", "é", "9223372036854775807d"]
+        {
             assert_eq!(parse(wrong), None, "{wrong}");
         }
     }

@@ -223,7 +223,10 @@ impl<'a> Build<'a> {
 
     fn device(&mut self, key: &Key, id: &DeviceId, content: &'a super::content::DeviceContent, entry: i64) {
         let Some(tenant) = self.tenants.get(&content.tenant) else {
-            let what = format!("its tenant {} does not exist; it counts as unknown, its presses go to the feed's fallback centre", content.tenant);
+            let what = format!(
+                "its tenant {} does not exist; it counts as unknown, its presses go to the feed's fallback centre",
+                content.tenant
+            );
             return self.dangle(key, entry, what);
         };
         let centre = tenant.centre.clone();
@@ -259,8 +262,12 @@ impl<'a> Build<'a> {
                 None => self.dangle(key, entry, format!("its tenant {tenant} does not exist; the others hold")),
             }
         }
-        let feed =
-            Feed { name: name.clone(), tenants: content.tenants.clone(), fallback_centre: content.fallback_centre.clone(), entry };
+        let feed = Feed {
+            name: name.clone(),
+            tenants: content.tenants.clone(),
+            fallback_centre: content.fallback_centre.clone(),
+            entry,
+        };
         self.feeds.insert(name.clone(), feed);
     }
 

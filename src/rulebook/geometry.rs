@@ -142,8 +142,7 @@ struct Bounds {
 
 impl Bounds {
     fn of<'a>(vertices: impl IntoIterator<Item = &'a Vertex>, pad_metres: f64) -> Self {
-        let mut bounds =
-            Self { south: i32::MAX, north: i32::MIN, west: i32::MAX, east: i32::MIN, pad_metres, cosine: 0.0 };
+        let mut bounds = Self { south: i32::MAX, north: i32::MIN, west: i32::MAX, east: i32::MIN, pad_metres, cosine: 0.0 };
         for [lon, lat] in vertices {
             bounds.south = bounds.south.min(*lat);
             bounds.north = bounds.north.max(*lat);

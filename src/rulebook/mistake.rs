@@ -89,7 +89,8 @@ mod tests {
 
     #[test]
     fn a_mistake_reads_as_one_line() {
-        let mistake = Mistake { file: "a.toml".into(), place: "rules".into(), wrong: "is 3".into(), mend: "write a table".into() };
+        let mistake =
+            Mistake { file: "a.toml".into(), place: "rules".into(), wrong: "is 3".into(), mend: "write a table".into() };
         assert_eq!(mistake.to_string(), "a.toml: rules: is 3; write a table");
     }
 }

@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use super::Rulebook;
 use super::content::{Envelope, FORMAT, Key};
 use super::duration;
 use super::entries::Entries;
 use super::source::SourceFolder;
-use super::Rulebook;
 
 /// A record to be written: its key and its value; no value is a tombstone.
 pub type Write = (String, Option<Vec<u8>>);

@@ -326,7 +326,10 @@ fn read_feed(fields: Fields<'_>) -> Option<FeedContent> {
     }
     let fallback_centre = fields.name("fallback_centre", CentreName::parse);
     if fields.value("fallback_centre").is_none() {
-        fields.missing("fallback_centre", "name the centre that hears presses of unknown devices, as in fallback_centre = \"north\"");
+        fields.missing(
+            "fallback_centre",
+            "name the centre that hears presses of unknown devices, as in fallback_centre = \"north\"",
+        );
     }
     fields.done();
     let mut tenants = tenants?;
@@ -352,7 +355,12 @@ fn toml_table(file: &str, text: &str, mistakes: &Mistakes) -> Option<Map<String,
             let start = fault.span().map_or(0, |span| span.start.min(text.len()));
             let line = text.as_bytes()[..start].iter().filter(|b| **b == b'\n').count() + 1;
             let message = fault.message().replace('\n', ", ");
-            mistakes.note(file, &format!("line {line}"), format!("is not TOML: {message}"), "mend this line; what else the file says could not be checked");
+            mistakes.note(
+                file,
+                &format!("line {line}"),
+                format!("is not TOML: {message}"),
+                "mend this line; what else the file says could not be checked",
+            );
             None
         }
     }

@@ -19,15 +19,12 @@ use crate::limits;
 use crate::position::Position;
 use crate::time::SECOND_MILLIS;
 
-const MEANINGS: [(&str, Meaning); 4] = [
-    ("keep_in", Meaning::KeepIn),
-    ("keep_out", Meaning::KeepOut),
-    ("safe_zone", Meaning::SafeZone),
-    ("notify", Meaning::Notify),
-];
+const MEANINGS: [(&str, Meaning); 4] =
+    [("keep_in", Meaning::KeepIn), ("keep_out", Meaning::KeepOut), ("safe_zone", Meaning::SafeZone), ("notify", Meaning::Notify)];
 const BUFFER_METRES_DEFAULT: f64 = 15.0;
 const DWELL_MILLIS_DEFAULT: i64 = 30 * SECOND_MILLIS;
-const SPLIT: &str = "cut it at the antimeridian into a MultiPolygon whose parts end at longitude 180 and -180 (RFC 7946, section 3.1.9)";
+const SPLIT: &str =
+    "cut it at the antimeridian into a MultiPolygon whose parts end at longitude 180 and -180 (RFC 7946, section 3.1.9)";
 
 /// Reads a file of fences: a FeatureCollection or a Feature.
 pub(super) fn read_fences(file: &str, text: &str, reading: &mut Reading<'_>) {
@@ -192,7 +189,8 @@ impl Draw<'_> {
                 self.note(&polygon_place(written.len(), at), "has no ring", "draw its outer ring");
                 sound = false;
             }
-            let read: Vec<_> = rings.iter().enumerate().map(|(ring, line)| self.ring(&ring_place(written.len(), (at, ring)), line)).collect();
+            let read: Vec<_> =
+                rings.iter().enumerate().map(|(ring, line)| self.ring(&ring_place(written.len(), (at, ring)), line)).collect();
             sound &= read.iter().all(Option::is_some);
             let (rings, ring_numbers): (Vec<Ring>, Vec<Vec<usize>>) = read.into_iter().flatten().unzip();
             polygons.push(rings);
@@ -294,11 +292,16 @@ impl Draw<'_> {
             }
             RingFault::Meet(ring, from, other, to) => {
                 let (from, to) = (number(ring, from), number(other, to));
-                let wrong = format!("the edge from coordinate {from} crosses or runs along {}, edge from coordinate {to}", place(other));
+                let wrong =
+                    format!("the edge from coordinate {from} crosses or runs along {}, edge from coordinate {to}", place(other));
                 self.note(&place(ring), wrong, "rings may share single points only: move one, or join the two");
             }
             RingFault::HoleOutside(hole) => {
-                self.note(&place(hole), "this hole is not inside its polygon", "the first ring is the outer one, the others lie within it");
+                self.note(
+                    &place(hole),
+                    "this hole is not inside its polygon",
+                    "the first ring is the outer one, the others lie within it",
+                );
             }
             RingFault::Overlap(one, other) => {
                 self.note(&place(one), format!("overlaps {}", place(other)), "join the two into one");

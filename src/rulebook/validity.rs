@@ -92,12 +92,17 @@ fn sweep(edges: Vec<Edge>) -> BTreeMap<(RingAt, RingAt), (Meeting, usize, usize)
     for edge in &edges {
         open.retain(|other| other.east() >= edge.west());
         for other in &open {
-            let (first, second) = if (other.ring, other.index) <= (edge.ring, edge.index) { (*other, edge) } else { (edge, *other) };
+            let (first, second) =
+                if (other.ring, other.index) <= (edge.ring, edge.index) { (*other, edge) } else { (edge, *other) };
             let Some(meeting) = meet(first, second) else { continue };
             let new = (meeting, first.index, second.index);
             found
                 .entry((first.ring, second.ring))
-                .and_modify(|known| if new.0 > known.0 { *known = new })
+                .and_modify(|known| {
+                    if new.0 > known.0 {
+                        *known = new
+                    }
+                })
                 .or_insert(new);
         }
         open.push(edge);
