@@ -11,8 +11,17 @@ use rumqttc::v5::{AsyncClient, Event, EventLoop, MqttOptions};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use crate::config::Endpoint;
 use crate::limits;
+use crate::redact::Redacted;
+
+/// Where a feed's MQTT broker is, and who we are there.
+#[derive(Clone, Debug)]
+pub(super) struct Endpoint {
+    pub(super) host: String,
+    pub(super) port: u16,
+    /// User and password.
+    pub(super) credentials: Option<(String, Redacted<String>)>,
+}
 
 /// How a connection differs from another.
 #[derive(Clone, Debug)]
@@ -183,7 +192,7 @@ fn options(endpoint: &Endpoint, purpose: &Purpose) -> MqttOptions {
     options.set_receive_maximum(Some(limits::RECEIVE_MAXIMUM));
     options.set_max_packet_size(Some(limits::CLIENT_PACKET_BYTES_MAX));
     if let Some((user, password)) = &endpoint.credentials {
-        options.set_credentials(user, password.reveal());
+        options.set_credentials(user, password.reveal().as_str());
     }
     let mut network = options.network_options();
     network.set_tcp_nodelay(true);

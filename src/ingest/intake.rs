@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use crate::alert::{CentreMessage, Lane};
-use crate::config::{FeedSettings, Identity, SourceSettings};
+use crate::config::{FeedSettings, Identity, Source};
 use crate::device::mqtt_topic::Named;
 use crate::device::{Content, Decoded, Decoder, NativePress, Reject, RejectReason, Report};
 use crate::ids::{self, CentreName, DeviceId, EventId, IngesterName, Incarnation, Origin, ProbeRef};
@@ -60,12 +60,12 @@ pub(super) struct Receipt {
 /// What a message is, before it is read.
 pub(super) enum Told<'a> {
     Probe { source: usize, probe: Probe, ingester: IngesterName },
-    Message { source: &'a SourceSettings, id: Result<DeviceId, DeviceId> },
+    Message { source: &'a Source, id: Result<DeviceId, DeviceId> },
 }
 
 impl Post {
     /// The sources of this lane, in order.
-    pub(super) fn sources(&self) -> impl Iterator<Item = &SourceSettings> {
+    pub(super) fn sources(&self) -> impl Iterator<Item = &Source> {
         self.feed.sources.iter().filter(|source| source.lane == self.lane)
     }
 
@@ -96,7 +96,7 @@ impl Post {
     pub(super) fn take(
         &self,
         rulebook: &Rulebook,
-        source: &SourceSettings,
+        source: &Source,
         id: Result<DeviceId, DeviceId>,
         arrival: &Arrival<'_>,
     ) -> Intake {
@@ -137,7 +137,7 @@ impl Post {
         device
     }
 
-    fn write(&self, rulebook: &Rulebook, source: &SourceSettings, device: DeviceId, read: Read, arrival: &Arrival<'_>) -> Intake {
+    fn write(&self, rulebook: &Rulebook, source: &Source, device: DeviceId, read: Read, arrival: &Arrival<'_>) -> Intake {
         let reason = read.reject.as_ref().map(|reject| reject.reason);
         let own_id = read.report().and_then(|report| report.own_id.clone());
         let event = EventId::of(&device, &self.origin(own_id.clone(), arrival), arrival.mqtt_topic, arrival.payload);

@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use tokio::sync::watch;
 
 use super::acks::AckRing;
-use super::connection::{Connection, Happening, Purpose};
+use super::connection::{Connection, Endpoint, Happening, Purpose};
 use super::intake::{Arrival, Intake, Post, Receipt, Told};
 use super::probe::{Listening, NewestProbe, Return};
 use crate::alert::Lane;
@@ -33,6 +33,7 @@ const NOBODY: Ticket = Ticket(u64::MAX);
 /// What a lane is made of.
 pub(super) struct Parts {
     pub(super) post: Post,
+    pub(super) endpoint: Endpoint,
     pub(super) writer: Writer,
     pub(super) deliveries: Deliveries,
     pub(super) rulebook: watch::Receiver<Arc<Rulebook>>,
@@ -114,7 +115,7 @@ impl LaneTask {
 
     /// One connection from its beginning to its end.
     async fn connection(&mut self) -> Over {
-        let mut connection = Connection::open(&self.parts.post.feed.endpoint, &self.purpose);
+        let mut connection = Connection::open(&self.parts.endpoint, &self.purpose);
         let mut ring: AckRing<Waiting> = AckRing::new(self.next_ticket);
         self.listening.connection_began();
         self.newest_probe = NewestProbe::default();

@@ -22,10 +22,12 @@ use crate::ids::{CentreName, FeedName, Incarnation};
 use crate::journal::PartitionCount;
 use crate::kafka::{Cluster, Fault, TopicNames, Writer};
 use crate::limits;
+use crate::redact::Redacted;
 use crate::rulebook::Rulebook;
 use crate::shutdown::Ending;
 
-use intake::{Post, Receipt};
+use connection::Endpoint;
+use intake::Post;
 use lane::{LaneTask, Parts};
 use publisher::Publishing;
 
@@ -41,6 +43,9 @@ pub enum StartFault {
     /// Kafka's client refuses its settings.
     #[error(transparent)]
     Kafka(#[from] Fault),
+    /// A secret cannot be read.
+    #[error("cannot read the MQTT password of feed {0} from {1}: {2}")]
+    Password(FeedName, std::path::PathBuf, std::io::Error),
     /// No thread or runtime to be had.
     #[error("cannot start a thread: {0}")]
     Thread(#[from] std::io::Error),
@@ -92,6 +97,11 @@ impl Ingester {
         Ok(Self { threads })
     }
 
+    /// Whether a thread has ended without being told to.
+    pub fn has_failed(&self) -> bool {
+        self.threads.iter().any(JoinHandle::is_finished)
+    }
+
     /// Waits until every lane has ended in good order.
     pub fn join(self) {
         for thread in self.threads {
@@ -110,6 +120,7 @@ fn start_feed(
     incarnation: Incarnation,
     threads: &mut Vec<JoinHandle<()>>,
 ) -> Result<(), StartFault> {
+    let endpoint = endpoint(feed)?;
     let (sender, receiver) = mpsc::channel(limits::RECEIPTS_WAITING_MAX);
     for lane in Lane::ALL {
         let post = Post {
@@ -124,6 +135,7 @@ fn start_feed(
         let (writer, deliveries) = Writer::open(&ground.cluster, &client_id, lane.urgency(), ground.partitions)?;
         let parts = Parts {
             post,
+            endpoint: endpoint.clone(),
             writer,
             deliveries,
             rulebook: ground.rulebook.clone(),
@@ -137,6 +149,7 @@ fn start_feed(
     }
     let publishing = || Publishing {
         feed: feed.clone(),
+        endpoint: endpoint.clone(),
         ingester: settings.name.clone(),
         incarnation,
         health: ground.health.clone(),
@@ -145,6 +158,18 @@ fn start_feed(
     threads.push(thread(&format!("{}-probes", feed.name), publishing().probes())?);
     threads.push(thread(&format!("{}-receipts", feed.name), publishing().receipts(receiver))?);
     Ok(())
+}
+
+fn endpoint(feed: &FeedSettings) -> Result<Endpoint, StartFault> {
+    let password = match &feed.password_file {
+        Some(path) => {
+            let text = std::fs::read_to_string(path).map_err(|fault| StartFault::Password(feed.name.clone(), path.clone(), fault))?;
+            text.trim_end_matches(['\r', '\n']).to_owned()
+        }
+        None => String::new(),
+    };
+    let credentials = feed.username.clone().map(|user| (user, Redacted::new(password)));
+    Ok(Endpoint { host: feed.host.clone(), port: feed.port, credentials })
 }
 
 /// A thread with a runtime of its own, on which one task runs to its end.

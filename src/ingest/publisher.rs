@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
-use super::connection::{Connection, Happening, Purpose};
+use super::connection::{Connection, Endpoint, Happening, Purpose};
 use super::intake::Receipt;
 use super::probe::Probe;
 use crate::clock;
@@ -19,6 +19,7 @@ use crate::time::ProbeMillis;
 /// What both connections need.
 pub(super) struct Publishing {
     pub(super) feed: FeedSettings,
+    pub(super) endpoint: Endpoint,
     pub(super) ingester: IngesterName,
     pub(super) incarnation: Incarnation,
     pub(super) health: Health,
@@ -109,7 +110,7 @@ impl Publishing {
             filters: Vec::new(),
             keeps_session: false,
         };
-        Connection::open(&self.feed.endpoint, &purpose)
+        Connection::open(&self.endpoint, &purpose)
     }
 
     /// Waits a moment before the next attempt; true where the end came meanwhile.

@@ -1,0 +1,135 @@
+//! What an operator can run: one file for each command. Nothing else in the program knows about commands.
+
+mod alerts;
+#[cfg(feature = "demo")]
+pub mod demo;
+mod detect;
+mod ingest;
+mod rules;
+mod run;
+pub mod simulate;
+mod terminal;
+mod topics;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::config::Settings;
+
+/// Why a command ended without doing its work: lines for the operator, each with its mend.
+#[derive(Debug)]
+pub struct Failure(Vec<String>);
+
+impl Failure {
+    /// One line.
+    pub fn new(line: impl Into<String>) -> Self {
+        Self(vec![line.into()])
+    }
+
+    /// Many at once.
+    pub fn all(lines: impl IntoIterator<Item = impl ToString>) -> Self {
+        Self(lines.into_iter().map(|line| line.to_string()).collect())
+    }
+}
+
+impl<E: std::error::Error> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self::new(error.to_string())
+    }
+}
+
+/// lonewatch watches lone workers' devices and tells the alarm receiving centre: presses at once, broken fences, lost contact.
+#[derive(Debug, Parser)]
+#[command(name = "lonewatch", version, arg_required_else_help = true, after_help = "Try it without any broker:\n  lonewatch demo --seconds 30")]
+struct CommandLine {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Shows everything at work, with embedded brokers and simulated devices.
+    #[cfg(feature = "demo")]
+    Demo(demo::Opts),
+    /// Ingests and detects in one process, for a small site.
+    Run(run::Opts),
+    /// Ingests: MQTT to the journal, and presses straight to their centre.
+    Ingest(ingest::Opts),
+    /// Detects: the journal to alerts.
+    Detect(detect::Opts),
+    /// The rulebook: tenants, devices, rules and fences, from a folder of files.
+    Rules(rules::Opts),
+    /// The alerts of a centre.
+    Alerts(alerts::Opts),
+    /// Kafka's topics: makes what is missing, checks what is there.
+    Topics(topics::Opts),
+    /// Drives simulated devices over real MQTT.
+    Simulate(simulate::Opts),
+}
+
+/// Where the configuration is.
+#[derive(Debug, Args)]
+struct ConfigOpts {
+    /// The configuration file; every key can also be set as an environment variable (docs/CONFIGURATION.md).
+    #[arg(long, env = "LONEWATCH_CONFIG", default_value = "lonewatch.toml", value_name = "FILE")]
+    config: PathBuf,
+}
+
+impl ConfigOpts {
+    /// Reads the configuration; all its mistakes come at once.
+    fn load(&self) -> Result<Settings, Failure> {
+        let text = std::fs::read_to_string(&self.config).map_err(|fault| {
+            Failure::new(format!("cannot read {}: {fault}; name the configuration file with --config FILE", self.config.display()))
+        })?;
+        Settings::load(&text, std::env::vars()).map_err(|mistakes| {
+            Failure::all(mistakes.iter().map(|mistake| format!("{}: {mistake}", self.config.display())))
+        })
+    }
+}
+
+/// How a command answers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// For people.
+    #[default]
+    Text,
+    /// For machines: one JSON object a line.
+    Json,
+}
+
+/// Runs the command that the command line names.
+pub fn main() -> ExitCode {
+    let done = match CommandLine::parse().command {
+        #[cfg(feature = "demo")]
+        Command::Demo(opts) => demo::run(&opts),
+        Command::Run(opts) => run::run(&opts),
+        Command::Ingest(opts) => ingest::run(&opts),
+        Command::Detect(opts) => detect::run(&opts),
+        Command::Rules(opts) => rules::run(&opts),
+        Command::Alerts(opts) => alerts::run(&opts),
+        Command::Topics(opts) => topics::run(&opts),
+        Command::Simulate(opts) => simulate::run(&opts),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure(lines)) => {
+            for line in lines {
+                anstream::eprintln!("{} {line}", terminal::bad("error:"));
+            }
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        use clap::CommandFactory as _;
+        CommandLine::command().debug_assert();
+    }
+}

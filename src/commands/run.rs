@@ -1,0 +1,221 @@
+//! `lonewatch run`, and what `ingest` and `detect` share with it: start in order, wait for the end, end in order.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{ConfigOpts, Failure};
+use crate::admin;
+use crate::config::Settings;
+use crate::health::Health;
+use crate::ids::CentreName;
+use crate::ingest::{Ground, Ingester};
+use crate::kafka::{Cluster, Topic, TopicNames, check_topics};
+use crate::logging;
+use crate::outbox::{DetectorParts, detect};
+use crate::rulebooks::Rulebooks;
+use crate::shutdown::{Ending, Shutdown};
+
+/// How long the start waits for Kafka before it says so; it goes on waiting.
+const KAFKA_WITHIN: Duration = Duration::from_secs(10);
+
+/// Options of `run`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  lonewatch topics create && lonewatch rules apply rules && lonewatch run")]
+pub struct Opts {
+    #[command(flatten)]
+    config: ConfigOpts,
+}
+
+/// Which roles this process has.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Roles {
+    pub(super) ingest: bool,
+    pub(super) detect: bool,
+}
+
+/// Runs until a signal ends it.
+pub fn run(opts: &Opts) -> Result<(), Failure> {
+    start_and_wait(&opts.config, Roles { ingest: true, detect: true })
+}
+
+/// Starts the roles and waits for a signal, or for a role that could not go on.
+pub(super) fn start_and_wait(config: &ConfigOpts, roles: Roles) -> Result<(), Failure> {
+    let settings = config.load()?;
+    logging::begin(settings.log.format, &settings.log.level);
+    let health = Health::default();
+    let (shutdown, ending) = Shutdown::new();
+    let (address, door) = admin::open(settings.admin.listen, admin::collect()?, health.clone(), ending.clone())?;
+    tracing::info!(%address, "metrics and readiness are served");
+    let cluster = cluster(&settings)?;
+    let running = Running::start(&settings, &cluster, roles, &health, &ending)?;
+    let outcome = running.wait_and_end();
+    shutdown.end();
+    if door.join().is_err() {
+        tracing::error!("the admin thread had panicked");
+    }
+    outcome
+}
+
+/// Kafka, as configured; its password from the file that is named.
+pub(super) fn cluster(settings: &Settings) -> Result<Cluster, Failure> {
+    let mut options = settings.kafka.options.clone();
+    if let Some(path) = &settings.kafka.password_file {
+        let password = std::fs::read_to_string(path)
+            .map_err(|fault| Failure::new(format!("cannot read Kafka's password from {}: {fault}", path.display())))?;
+        options.insert("sasl.password".to_owned(), password.trim_end_matches(['\r', '\n']).to_owned());
+    }
+    Ok(Cluster::new(&settings.kafka.brokers, options))
+}
+
+/// Roles at work.
+pub(super) struct Running {
+    ingester: Option<Ingester>,
+    /// Ends the ingester before the detector: what it still writes, the detector may still see.
+    end_ingest: Shutdown,
+    end_detect: Shutdown,
+    detector: Option<std::thread::JoinHandle<Result<(), Failure>>>,
+    ingest_ending: Ending,
+    _rulebooks: Rulebooks,
+}
+
+impl Running {
+    /// Reads the rulebook, checks the topics, and starts the roles. Waits for Kafka for as long as it takes, and says so; gives up
+    /// when `ending` is called.
+    pub(super) fn start(settings: &Settings, cluster: &Cluster, roles: Roles, health: &Health, ending: &Ending) -> Result<Self, Failure> {
+        let topics = Arc::new(TopicNames::new(&settings.kafka.prefix));
+        let partitions = settings.kafka.partitions;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        check_before_start(&runtime, cluster, &topics, settings, &[], health, ending)?;
+        let rulebooks = Rulebooks::start(cluster, &topics, health)?;
+        runtime.block_on(complete(&rulebooks, ending))?;
+        let centres: Vec<CentreName> = rulebooks.newest().borrow().centres().map(|centre| centre.name.clone()).collect();
+        check_before_start(&runtime, cluster, &topics, settings, &centres, health, ending)?;
+        let (end_ingest, ingest_ending) = Shutdown::new();
+        let (end_detect, detect_ending) = Shutdown::new();
+        let detector = if roles.detect {
+            let parts = DetectorParts {
+                settings: settings.detect()?.clone(),
+                cluster: cluster.clone(),
+                topics: Arc::clone(&topics),
+                partitions,
+                rulebook: rulebooks.newest(),
+                versions: rulebooks.versions(),
+                health: health.clone(),
+                ending: detect_ending,
+            };
+            let thread = std::thread::Builder::new().name("detector".to_owned());
+            Some(thread.spawn(move || detect(parts).map_err(Failure::from))?)
+        } else {
+            None
+        };
+        let ingester = if roles.ingest {
+            let ground = Ground {
+                cluster: cluster.clone(),
+                topics,
+                partitions,
+                rulebook: rulebooks.newest(),
+                health: health.clone(),
+                ending: ingest_ending.clone(),
+            };
+            Some(Ingester::start(settings.ingest()?, &ground)?)
+        } else {
+            None
+        };
+        Ok(Self { ingester, end_ingest, end_detect, detector, ingest_ending, _rulebooks: rulebooks })
+    }
+
+    /// Waits for a signal to end, or for a role that could not go on; then ends everything in order.
+    fn wait_and_end(self) -> Result<(), Failure> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(self.until_over())?;
+        self.end()
+    }
+
+    async fn until_over(&self) -> Result<(), Failure> {
+        use tokio::signal::unix::{SignalKind, signal};
+        let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        let mut look = tokio::time::interval(Duration::from_millis(200));
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => return Ok(()),
+                _ = interrupt.recv() => return Ok(()),
+                _ = look.tick() => if self.has_failed() { return Ok(()) },
+            }
+        }
+    }
+
+    /// Whether a role has ended without being told to.
+    pub(super) fn has_failed(&self) -> bool {
+        let detector_over = self.detector.as_ref().is_some_and(std::thread::JoinHandle::is_finished);
+        detector_over || self.ingester.as_ref().is_some_and(|ingester| !self.ingest_ending.now() && ingester.has_failed())
+    }
+
+    /// Ends in order: stop reading MQTT, drain, acknowledge; then the detector writes out, commits and leaves.
+    pub(super) fn end(self) -> Result<(), Failure> {
+        let ingest_failed = self.ingester.as_ref().is_some_and(Ingester::has_failed);
+        tracing::info!("ending: ingest stops reading, and waits for Kafka");
+        self.end_ingest.end();
+        if let Some(ingester) = self.ingester {
+            ingester.join();
+        }
+        tracing::info!("ending: the detector writes out and commits");
+        self.end_detect.end();
+        match self.detector.map(std::thread::JoinHandle::join) {
+            Some(Err(_)) => return Err(Failure::new("the detector has panicked: see the log; it starts from its committed offset again")),
+            Some(Ok(outcome)) => outcome?,
+            None => {}
+        }
+        if ingest_failed {
+            return Err(Failure::new("a lane of ingest has panicked: see the log"));
+        }
+        tracing::info!("ended");
+        Ok(())
+    }
+}
+
+async fn complete(rulebooks: &Rulebooks, ending: &Ending) -> Result<(), Failure> {
+    let mut ending = ending.clone();
+    let mut signals = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+    tokio::select! {
+        () = rulebooks.complete() => Ok(()),
+        () = ending.wait() => Err(Failure::new("ended before the rulebook was read")),
+        _ = signals.recv() => Err(Failure::new("ended before the rulebook was read")),
+    }
+}
+
+/// Checks the topics: refuses what would be wrong, says what is short, and waits while no broker answers.
+fn check_before_start(
+    runtime: &tokio::runtime::Runtime,
+    cluster: &Cluster,
+    names: &TopicNames,
+    settings: &Settings,
+    centres: &[CentreName],
+    health: &Health,
+    ending: &Ending,
+) -> Result<(), Failure> {
+    let topics = Topic::all(centres);
+    loop {
+        let checked = runtime.block_on(async {
+            let mut ending = ending.clone();
+            tokio::select! {
+                checked = check_topics(cluster, names, &topics, settings.kafka.partitions, KAFKA_WITHIN) => Some(checked),
+                () = ending.wait() => None,
+            }
+        });
+        match checked {
+            None => return Err(Failure::new("ended before Kafka's topics were checked")),
+            Some(Ok(checked)) if checked.allows_start() => {
+                for fault in &checked.faults {
+                    tracing::warn!("{fault}");
+                }
+                for (topic, why) in &checked.unanswered {
+                    tracing::info!(topic, why, "settings could not be checked");
+                }
+                health.ready("topics");
+                return Ok(());
+            }
+            Some(Ok(checked)) => return Err(Failure::all(checked.faults)),
+            Some(Err(fault)) => health.not_ready("topics", format!("{fault}; still trying {}", cluster.brokers())),
+        }
+    }
+}

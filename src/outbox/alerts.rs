@@ -1,0 +1,163 @@
+//! Alerts on their way: written in order, remembered until Kafka has them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::alert::{Alert, CentreMessage, Kind, Stage};
+use crate::health::Health;
+use crate::journal::Partition;
+use crate::kafka::{Deliveries, Delivery, Outcome, Outgoing, RefusedReason, Ticket, TopicNames, Writer};
+use crate::metrics;
+
+/// The part's name in `/readyz`.
+const PART: &str = "alerts writer";
+
+/// Which record of which partition an alert came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Origin {
+    partition: Partition,
+    offset: i64,
+    written_at: i64,
+}
+
+/// What a ticket stands for.
+#[derive(Debug)]
+enum Sent {
+    /// An alert, kept whole until Kafka has it: a refused one is tried again.
+    Alert(Origin, Outgoing),
+    /// A metronome of a partition, or a heartbeat: a fresh one follows, so a lost one is no matter.
+    Beat(Beat),
+}
+
+/// A record that is written anew every few seconds; the next waits until the last is stored.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Beat {
+    Metronome(Partition),
+    Heartbeat(Arc<str>),
+}
+
+/// The writer of everything that leaves a detector.
+pub(super) struct AlertWriter {
+    writer: Writer,
+    deliveries: Deliveries,
+    topics: Arc<TopicNames>,
+    health: Health,
+    sent: BTreeMap<Ticket, Sent>,
+    beats: BTreeMap<Beat, Ticket>,
+    next: u64,
+}
+
+impl AlertWriter {
+    pub(super) fn new(writer: Writer, deliveries: Deliveries, topics: Arc<TopicNames>, health: Health) -> Self {
+        health.ready(PART);
+        Self { writer, deliveries, topics, health, sent: BTreeMap::new(), beats: BTreeMap::new(), next: 0 }
+    }
+
+    /// Writes an alert that the record at `offset` caused.
+    pub(super) fn alert(&mut self, partition: Partition, offset: i64, alert: Alert, now_millis: i64) {
+        metrics::alert_written(alert.kind);
+        // Duress goes to the live topic whatever the stage of its rules.
+        let shadow = alert.stage == Stage::Shadow && alert.kind != Kind::Duress;
+        let topic = if shadow { self.topics.shadow(&alert.centre) } else { self.topics.alerts(&alert.centre) };
+        let key = alert.key().to_owned();
+        let record = Outgoing { topic, partition: None, key, payload: CentreMessage::Alert(Box::new(alert)).to_json() };
+        let origin = Origin { partition, offset, written_at: now_millis };
+        let ticket = self.ticket();
+        self.writer.write(ticket, record.clone());
+        self.sent.insert(ticket, Sent::Alert(origin, record));
+    }
+
+    /// Writes a beat, unless the last one of its kind is still under way.
+    pub(super) fn beat(&mut self, beat: Beat, record: Outgoing) {
+        if self.beats.contains_key(&beat) {
+            return;
+        }
+        let ticket = self.ticket();
+        self.beats.insert(beat.clone(), ticket);
+        self.sent.insert(ticket, Sent::Beat(beat));
+        self.writer.write(ticket, record);
+    }
+
+    fn ticket(&mut self) -> Ticket {
+        self.next += 1;
+        Ticket(self.next)
+    }
+
+    /// Takes what Kafka has answered.
+    pub(super) fn settle(&mut self) {
+        while let Some(Delivery { ticket, outcome }) = self.deliveries.try_next() {
+            match outcome {
+                Outcome::Stored => self.stored(ticket),
+                Outcome::Refused(reason) => self.refused(ticket, reason),
+            }
+        }
+        metrics::kafka_pending("detect", self.writer.pending());
+    }
+
+    fn stored(&mut self, ticket: Ticket) {
+        match self.sent.remove(&ticket) {
+            Some(Sent::Beat(beat)) => {
+                self.beats.remove(&beat);
+            }
+            Some(Sent::Alert(..)) => self.health.ready(PART),
+            None => {}
+        }
+    }
+
+    /// An alert is never given up while its topic may come back; one that Kafka calls invalid is said aloud.
+    fn refused(&mut self, ticket: Ticket, reason: RefusedReason) {
+        metrics::kafka_refused("detect", reason.as_str());
+        match self.sent.remove(&ticket) {
+            Some(Sent::Alert(origin, record)) if reason.is_of_destination() => {
+                self.health.not_ready(
+                    PART,
+                    format!(
+                        "Kafka refuses alerts on {} ({}): run `lonewatch topics create`, and allow this principal to write",
+                        record.topic,
+                        reason.as_str()
+                    ),
+                );
+                self.writer.write(ticket, record.clone());
+                self.sent.insert(ticket, Sent::Alert(origin, record));
+            }
+            Some(Sent::Alert(origin, record)) => {
+                tracing::error!(topic = %record.topic, partition = %origin.partition, reason = reason.as_str(), "an alert was refused for good");
+                self.health.not_ready(PART, "Kafka refused an alert for good: see the log, and raise the topic's max.message.bytes");
+            }
+            Some(Sent::Beat(beat)) => {
+                self.beats.remove(&beat);
+            }
+            None => {}
+        }
+    }
+
+    /// Up to where the partition's offset may be committed, if it has applied everything below `applied`.
+    pub(super) fn committable(&self, partition: Partition, applied: i64) -> i64 {
+        let waiting = self.alerts_of(partition).map(|origin| origin.offset);
+        waiting.min().map_or(applied, |oldest| oldest.min(applied))
+    }
+
+    /// When the partition's oldest alert was written that Kafka has not acknowledged.
+    pub(super) fn oldest_unacknowledged(&self, partition: Partition) -> Option<i64> {
+        self.alerts_of(partition).map(|origin| origin.written_at).min()
+    }
+
+    fn alerts_of(&self, partition: Partition) -> impl Iterator<Item = &Origin> {
+        self.sent.values().filter_map(move |sent| match sent {
+            Sent::Alert(origin, _) if origin.partition == partition => Some(origin),
+            Sent::Alert(..) | Sent::Beat(_) => None,
+        })
+    }
+
+    /// Whether another alert fits the limit.
+    pub(super) fn has_room(&self) -> bool {
+        self.writer.has_room()
+    }
+
+    /// Waits until Kafka has everything, for a bounded time.
+    pub(super) fn flush(&mut self, within: std::time::Duration) -> bool {
+        let flushed = self.writer.flush(within);
+        self.settle();
+        flushed
+    }
+}

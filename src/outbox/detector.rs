@@ -1,0 +1,319 @@
+//! The detector's loop: journal in, machines, alerts out. One thread; nothing in here waits for long.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use super::alerts::{AlertWriter, Beat};
+use super::heartbeat::heartbeat;
+use super::owned::{Owned, Read};
+use crate::alert::CentreMessage;
+use crate::clock;
+use crate::config::DetectSettings;
+use crate::health::Health;
+use crate::journal::{self, Partition, PartitionCount, Record};
+use crate::kafka::{Cluster, Fault, FaultKind, GroupMember, JournalReader, Outgoing, ReaderItem, TopicNames, Urgency, Writer};
+use crate::limits;
+use crate::machine::Actions;
+use crate::metrics;
+use crate::rulebook::Rulebook;
+use crate::rulebooks::Versions;
+use crate::shutdown::Ending;
+use crate::time::AppendMillis;
+
+/// The part's name in `/readyz`.
+const PART: &str = "detector";
+/// How long one look at Kafka may take: the grain of everything that is done once a second.
+const TURN: Duration = Duration::from_millis(50);
+
+/// What a detector stands on.
+pub struct DetectorParts {
+    /// Its name and group.
+    pub settings: DetectSettings,
+    /// Where Kafka is.
+    pub cluster: Cluster,
+    /// What its topics are called.
+    pub topics: Arc<TopicNames>,
+    /// The journal's partitions.
+    pub partitions: PartitionCount,
+    /// The newest rulebook, read to its end once.
+    pub rulebook: watch::Receiver<Arc<Rulebook>>,
+    /// Every version that a record may name.
+    pub versions: Versions,
+    /// Where to say why we are not ready.
+    pub health: Health,
+    /// When to end.
+    pub ending: Ending,
+}
+
+/// Runs until the end is called.
+///
+/// # Errors
+/// A lasting [`Fault`] where Kafka's client refuses its settings.
+pub fn detect(parts: DetectorParts) -> Result<(), Fault> {
+    let client_id = format!("lonewatch-{}", parts.settings.name);
+    let (writer, deliveries) = Writer::open(&parts.cluster, &client_id, Urgency::Duress, parts.partitions)?;
+    let alerts = AlertWriter::new(writer, deliveries, Arc::clone(&parts.topics), parts.health.clone());
+    let mut detector = Detector {
+        alerts,
+        owned: BTreeMap::new(),
+        actions: Actions::default(),
+        next_metronome: 0,
+        next_heartbeat: 0,
+        next_commit: 0,
+        parts,
+    };
+    detector.parts.health.not_ready(PART, "joining the group");
+    while !detector.parts.ending.now() {
+        let mut reader = detector.join()?;
+        while !detector.parts.ending.now() {
+            if !detector.turn(&mut reader) {
+                detector.owned.clear();
+                break;
+            }
+        }
+        if detector.parts.ending.now() {
+            detector.leave(&reader);
+        }
+    }
+    detector.parts.health.gone(PART);
+    Ok(())
+}
+
+struct Detector {
+    parts: DetectorParts,
+    alerts: AlertWriter,
+    owned: BTreeMap<Partition, Owned>,
+    actions: Actions,
+    next_metronome: i64,
+    next_heartbeat: i64,
+    next_commit: i64,
+}
+
+impl Detector {
+    fn join(&self) -> Result<JournalReader, Fault> {
+        let member = GroupMember { group: self.parts.settings.group.clone(), name: self.parts.settings.name.clone() };
+        JournalReader::join(&self.parts.cluster, &self.parts.topics.journal(), &member)
+    }
+
+    /// One turn: what Kafka says, what waits, what is due. False where the reader is spent.
+    fn turn(&mut self, reader: &mut JournalReader) -> bool {
+        self.alerts.settle();
+        if self.alerts.has_room() {
+            match reader.poll(TURN) {
+                ReaderItem::Record { partition, offset, appended_at, payload, .. } => {
+                    self.read(reader, partition, offset, appended_at, &payload);
+                }
+                ReaderItem::Assigned { partition, log_start, committed, end } => self.assigned(partition, log_start, committed, end),
+                ReaderItem::Revoked { partition, lost } => self.revoked(reader, partition, lost),
+                ReaderItem::Idle => {}
+                ReaderItem::Fault(fault) => {
+                    if !self.fault(&fault) {
+                        return false;
+                    }
+                }
+            }
+        } else {
+            self.alerts.flush(TURN);
+        }
+        self.waiting(reader);
+        self.beats(reader);
+        true
+    }
+
+    fn assigned(&mut self, partition: Partition, log_start: i64, committed: Option<i64>, end: i64) {
+        if log_start > 0 {
+            tracing::warn!(
+                %partition, log_start,
+                "the journal no longer begins at its first record: state before {log_start} is unknown, and devices wait the reconnect grace"
+            );
+        }
+        match committed {
+            Some(committed) => tracing::info!(%partition, records = end - log_start, committed, "replaying, silently below the committed offset"),
+            None => tracing::warn!(%partition, records = end - log_start, "the group has no offset: alerts are written from the journal's start"),
+        }
+        let owned = Owned::new(partition, self.parts.partitions, (log_start, committed, end), clock::wall_millis());
+        metrics::journal_lag(partition, if owned.replay.is_some() { end - log_start } else { 0 });
+        self.owned.insert(partition, owned);
+        self.say_state();
+    }
+
+    fn revoked(&mut self, reader: &JournalReader, partition: Partition, lost: bool) {
+        if !lost {
+            self.alerts.flush(Duration::from_millis(limits::GIVE_UP_MILLIS));
+            self.commit(reader, partition, true);
+        }
+        self.owned.remove(&partition);
+        tracing::info!(%partition, lost, "partition given up");
+        self.say_state();
+    }
+
+    /// True where reading goes on.
+    fn fault(&self, fault: &Fault) -> bool {
+        match fault.kind {
+            FaultKind::Passing => tracing::debug!(%fault, "reading the journal"),
+            FaultKind::Lasting => self.parts.health.not_ready(PART, fault.to_string()),
+            FaultKind::Fatal => self.parts.health.not_ready(PART, format!("{fault}; joining anew")),
+        }
+        fault.kind != FaultKind::Fatal
+    }
+
+    fn read(&mut self, reader: &mut JournalReader, partition: Partition, offset: i64, appended_at: AppendMillis, payload: &[u8]) {
+        let Some(owned) = self.owned.get_mut(&partition).filter(|owned| !owned.stopped) else { return };
+        match journal::decode(payload) {
+            Ok(record) => owned.push(Read { offset, appended_at, record }),
+            Err(fault) => {
+                owned.stopped = true;
+                let paused = reader.pause(partition);
+                let why = format!(
+                    "partition {partition} stands still at offset {offset}: {fault}. Something else than lonewatch writes to the journal, \
+                     or an older lonewatch reads what a newer one wrote"
+                );
+                tracing::error!(%partition, offset, %fault, ?paused, "the journal holds what is no record of ours");
+                self.parts.health.not_ready(&format!("partition {partition}"), why);
+            }
+        }
+        self.apply(partition);
+    }
+
+    /// Applies what can be applied of a partition.
+    fn apply(&mut self, partition: Partition) {
+        let Some(owned) = self.owned.get_mut(&partition) else { return };
+        while owned.has_waiting() && owned.awaits(&self.parts.versions).is_none() {
+            self.actions.clear();
+            let Some(offset) = owned.apply_next(&mut self.actions) else { return };
+            if offset >= owned.emit_from {
+                let now_millis = clock::wall_millis();
+                for alert in self.actions.alerts.drain(..) {
+                    self.alerts.alert(partition, offset, alert, now_millis);
+                }
+                for outcome in self.actions.outcomes.drain(..) {
+                    metrics::record_applied(outcome);
+                }
+            }
+            replayed(owned, offset);
+        }
+    }
+
+    /// Partitions whose next record waits for a rulebook version stand still, without holding up the others.
+    fn waiting(&mut self, reader: &mut JournalReader) {
+        let partitions: Vec<Partition> =
+            self.owned.values().filter(|owned| owned.has_waiting() || owned.is_paused()).map(|owned| owned.partition).collect();
+        for partition in partitions {
+            self.apply(partition);
+            let Some(owned) = self.owned.get_mut(&partition) else { continue };
+            let moved = match owned.awaits(&self.parts.versions) {
+                Some(version) if owned.pause() => {
+                    metrics::partition_waits(partition);
+                    tracing::info!(%partition, version, "waits for a rulebook version");
+                    reader.pause(partition)
+                }
+                None if owned.resume() => reader.resume(partition),
+                Some(_) | None => Ok(()),
+            };
+            if let Err(fault) = moved {
+                tracing::warn!(%partition, %fault, "cannot pause or resume");
+            }
+        }
+    }
+
+    /// What is due every second, or every few.
+    fn beats(&mut self, reader: &JournalReader) {
+        let now_millis = clock::wall_millis();
+        if now_millis >= self.next_metronome {
+            self.next_metronome = now_millis + limits::METRONOME_MILLIS;
+            self.metronomes();
+        }
+        if now_millis >= self.next_heartbeat {
+            self.next_heartbeat = now_millis + limits::HEARTBEAT_MILLIS;
+            self.heartbeats(now_millis);
+        }
+        if now_millis >= self.next_commit {
+            self.next_commit = now_millis + limits::COMMIT_MILLIS;
+            for partition in self.partitions() {
+                self.commit(reader, partition, false);
+            }
+        }
+    }
+
+    fn partitions(&self) -> Vec<Partition> {
+        self.owned.keys().copied().collect()
+    }
+
+    fn metronomes(&mut self) {
+        let payload = journal::encode(&Record::Metronome { detector: self.parts.settings.name.clone() });
+        for partition in self.partitions() {
+            let record = Outgoing {
+                topic: self.parts.topics.journal(),
+                partition: Some(partition),
+                key: String::new(),
+                payload: payload.clone(),
+            };
+            self.alerts.beat(Beat::Metronome(partition), record);
+        }
+    }
+
+    fn heartbeats(&mut self, now_millis: i64) {
+        let rulebook = Arc::clone(&self.parts.rulebook.borrow());
+        let name = &self.parts.settings.name;
+        let beat = heartbeat(name, self.parts.partitions, &self.owned, &self.alerts, &rulebook, now_millis);
+        let payload = CentreMessage::Heartbeat(beat).to_json();
+        for centre in rulebook.centres() {
+            let topic = self.parts.topics.alerts(&centre.name);
+            let record = Outgoing { topic: Arc::clone(&topic), partition: None, key: name.clone(), payload: payload.clone() };
+            self.alerts.beat(Beat::Heartbeat(topic), record);
+        }
+    }
+
+    /// Moves the group's offset up to the first record whose alerts are not all acknowledged.
+    fn commit(&mut self, reader: &JournalReader, partition: Partition, wait: bool) {
+        let Some(owned) = self.owned.get_mut(&partition) else { return };
+        let offset = self.alerts.committable(partition, owned.machine.next_offset());
+        if offset <= owned.committed {
+            return;
+        }
+        let committed = if wait { reader.commit_and_wait(partition, offset) } else { reader.commit(partition, offset) };
+        match committed {
+            Ok(()) => {
+                owned.committed = offset;
+                metrics::committed(partition, offset);
+            }
+            Err(fault) => tracing::warn!(%partition, %fault, "cannot commit; the next commit makes up for it"),
+        }
+    }
+
+    /// The end in good order: what was read is written, acknowledged and committed.
+    fn leave(&mut self, reader: &JournalReader) {
+        if !self.alerts.flush(Duration::from_millis(limits::DRAIN_MILLIS)) {
+            tracing::warn!("Kafka has not acknowledged every alert in time; the next detector repeats them");
+        }
+        for partition in self.partitions() {
+            self.commit(reader, partition, true);
+        }
+        self.owned.clear();
+    }
+
+    fn say_state(&self) {
+        metrics::partitions_owned(self.owned.len());
+        if self.owned.is_empty() {
+            self.parts.health.remark(PART, "owns no partition: the group has more detectors than partitions, or is rebalancing");
+        } else {
+            self.parts.health.ready(PART);
+        }
+    }
+}
+
+/// Notes how far a replay has come.
+fn replayed(owned: &mut Owned, offset: i64) {
+    if let Some(replay) = owned.replay {
+        metrics::journal_lag(owned.partition, (replay.end - offset - 1).max(0));
+        if offset + 1 >= replay.end {
+            let took_millis = clock::wall_millis() - replay.began_at;
+            metrics::replayed(took_millis);
+            tracing::info!(partition = %owned.partition, took_millis, "replayed");
+            owned.replay = None;
+        }
+    }
+}
