@@ -124,6 +124,8 @@ pub const RULEBOOK_ENTRY_BYTES_MAX: usize = 1_000_000;
 
 /// Records that one writer holds unacknowledged: beyond it the lane stops reading MQTT, and the broker holds the rest.
 pub const WRITER_PENDING_MAX: usize = 20_000;
+/// A topic that is missing or forbidden is tried for this long before its records are refused: metadata loses a topic for moments.
+pub const WRITER_REFUSED_MILLIS: u64 = 10_000;
 /// Journal retention that the start-up check asks for.
 pub const JOURNAL_RETENTION_MILLIS: i64 = 72 * HOUR_MILLIS;
 /// Alerts stay at least this long.
