@@ -7,11 +7,15 @@
 mod cluster;
 mod fault;
 mod reader;
+mod rulebook;
 mod tail;
+mod topics;
 mod writer;
 
 pub use cluster::Cluster;
 pub use fault::{Fault, FaultKind};
 pub use reader::{GroupMember, JournalReader, ReaderItem};
+pub use rulebook::{ApplyFault, RulebookItem, RulebookReader, rulebook_apply};
 pub use tail::{StartAt, TailItem, TopicTail};
+pub use topics::{Checked, Created, Topic, TopicFault, TopicNames, Weight, check, create};
 pub use writer::{Deliveries, Delivery, Outcome, Outgoing, RefusedReason, Ticket, Urgency, Writer};

@@ -272,3 +272,11 @@ fn serve(shared: &Arc<Shared>) {
 fn instant() -> Instant {
     Instant::now()
 }
+
+#[cfg(test)]
+impl Shared {
+    /// Acts as if librdkafka had reported a fatal error.
+    pub(super) fn spend(&self) {
+        self.lock().spent = true;
+    }
+}
