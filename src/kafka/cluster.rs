@@ -1,17 +1,26 @@
 //! Where Kafka is, and the settings that every client of ours shares. Role by role, the other files add theirs on top.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::error::KafkaError;
 use rdkafka::{ClientContext, Statistics};
 
 /// A Kafka cluster, as the configuration names it.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Cluster {
     brokers: String,
     options: BTreeMap<String, String>,
     embedded: bool,
+}
+
+/// Options hold secrets: their names are shown, their values never.
+impl fmt::Debug for Cluster {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let options: Vec<_> = self.options.keys().collect();
+        f.debug_struct("Cluster").field("brokers", &self.brokers).field("options", &options).finish_non_exhaustive()
+    }
 }
 
 impl Cluster {
@@ -95,7 +104,10 @@ impl ClientContext for Logged {
     fn stats(&self, _: Statistics) {}
 
     fn error(&self, error: KafkaError, reason: &str) {
-        tracing::warn!(target: "kafka", %error, "{reason}");
+        // The end of a partition is news for the reader, not for the log.
+        if !matches!(error, KafkaError::PartitionEOF(_)) {
+            tracing::warn!(target: "kafka", %error, "{reason}");
+        }
     }
 }
 

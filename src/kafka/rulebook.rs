@@ -66,6 +66,7 @@ impl RulebookReader {
         config
             .set("enable.partition.eof", "true")
             .set("isolation.level", "read_committed")
+            .set("fetch.wait.max.ms", "50")
             .set("topic.metadata.refresh.interval.ms", "5000");
         let consumer: BaseConsumer<Logged> = config.create_with_context(Logged).map_err(|error| Fault::of(&error, &doing))?;
         let mut list = TopicPartitionList::new();
@@ -168,8 +169,9 @@ pub fn rulebook_apply(
     let version = match write_all(&producer, &topic, entries, left()) {
         Ok(version) => version,
         Err(fault) => {
+            let overtaken = producer.client().fatal_error().is_some_and(|(code, _)| is_fencing(code));
             abort(&producer);
-            return Err(fault);
+            return Err(if overtaken { ApplyFault::Overtaken } else { fault });
         }
     };
     loop {
@@ -278,6 +280,10 @@ fn is_fenced(error: &KafkaError) -> bool {
         KafkaError::Transaction(error) => error.code(),
         other => other.rdkafka_error_code().unwrap_or(Code::Fail),
     };
+    is_fencing(code)
+}
+
+fn is_fencing(code: Code) -> bool {
     matches!(code, Code::Fenced | Code::ProducerFenced | Code::InvalidProducerEpoch)
 }
 

@@ -62,7 +62,7 @@ impl TopicTail {
     pub fn open(cluster: &Cluster, topic: &str, start: StartAt, within: Duration) -> Result<Self, Fault> {
         let doing = || format!("reading {topic}");
         let mut config = cluster.consumer("lonewatch-tail", "lonewatch-tail");
-        config.set("enable.partition.eof", "true").set("isolation.level", "read_committed");
+        config.set("enable.partition.eof", "true").set("isolation.level", "read_committed").set("fetch.wait.max.ms", "50");
         let consumer: BaseConsumer<Logged> = config.create_with_context(Logged).map_err(|error| Fault::of(&error, &doing()))?;
         let metadata = consumer.fetch_metadata(Some(topic), within).map_err(|error| Fault::of(&error, &doing()))?;
         let partitions = metadata.topics().first().map_or(&[][..], rdkafka::metadata::MetadataTopic::partitions);
