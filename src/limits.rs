@@ -139,8 +139,15 @@ pub const RULEBOOK_ENTRY_BYTES_MAX: usize = 1_000_000;
 
 // ---- Kafka ----
 
+/// What our Kafka topics' names begin with; with ".actions." and a centre's name it stays far below Kafka's 249.
+pub const PREFIX_BYTES_MAX: usize = 20;
+const _: () = assert!(PREFIX_BYTES_MAX + 9 + NAME_BYTES_MAX <= 249, "every topic's name fits Kafka");
+/// Partitions of the journal: every observation and metronome goes to each, every second, so more cost without gain.
+pub const PARTITIONS_MAX: u32 = 1_024;
 /// Records that one writer holds unacknowledged: beyond it the lane stops reading MQTT, and the broker holds the rest.
 pub const WRITER_PENDING_MAX: usize = 20_000;
+/// A topic that is missing or forbidden is tried for this long before its records are refused: metadata loses a topic for moments.
+pub const WRITER_REFUSED_MILLIS: u64 = 10_000;
 /// Journal retention that the start-up check asks for.
 pub const JOURNAL_RETENTION_MILLIS: i64 = 72 * HOUR_MILLIS;
 /// Alerts stay at least this long.

@@ -1,0 +1,114 @@
+//! Where Kafka is, and the settings that every client of ours shares. Role by role, the other files add theirs on top.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
+use rdkafka::error::KafkaError;
+use rdkafka::{ClientContext, Statistics};
+
+/// A Kafka cluster, as the configuration names it.
+#[derive(Clone)]
+pub struct Cluster {
+    brokers: String,
+    options: BTreeMap<String, String>,
+    embedded: bool,
+}
+
+/// Options hold secrets: their names are shown, their values never.
+impl fmt::Debug for Cluster {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let options: Vec<_> = self.options.keys().collect();
+        f.debug_struct("Cluster").field("brokers", &self.brokers).field("options", &options).finish_non_exhaustive()
+    }
+}
+
+impl Cluster {
+    /// The cluster behind `brokers` (`host:port`, separated by commas). `options` are librdkafka properties of the operator:
+    /// how to reach the brokers (TLS, SASL), never what we must own (`config` refuses those).
+    pub fn new(brokers: &str, options: BTreeMap<String, String>) -> Self {
+        Self { brokers: brokers.to_owned(), options, embedded: false }
+    }
+
+    /// librdkafka's mock cluster, for `demo` and tests. It stamps no append time, so the producer's stamp counts as one; and it
+    /// holds every fetch for the full wait, so the wait is short.
+    pub fn embedded(brokers: &str) -> Self {
+        Self { brokers: brokers.to_owned(), options: BTreeMap::new(), embedded: true }
+    }
+
+    /// Whether this is the embedded mock cluster.
+    pub fn is_embedded(&self) -> bool {
+        self.embedded
+    }
+
+    /// The brokers as configured, for messages to the operator.
+    pub fn brokers(&self) -> &str {
+        &self.brokers
+    }
+
+    /// What all clients share. The reconnect and connection times are a tenth of librdkafka's: a press waits for them.
+    pub(super) fn client(&self, client_id: &str) -> ClientConfig {
+        let mut config = ClientConfig::new();
+        config
+            .set("socket.nagle.disable", "true")
+            .set("socket.keepalive.enable", "true")
+            .set("reconnect.backoff.ms", "50")
+            .set("reconnect.backoff.max.ms", "1000")
+            .set("socket.connection.setup.timeout.ms", "5000")
+            .set("retry.backoff.ms", "50");
+        for (key, value) in &self.options {
+            config.set(key, value);
+        }
+        config.set("bootstrap.servers", &self.brokers).set("client.id", client_id);
+        config.set_log_level(RDKafkaLogLevel::Info);
+        config
+    }
+
+    /// What all consumers share: no position is ever taken or stored behind our back, and no fetch backs off for a second (K12, K16).
+    pub(super) fn consumer(&self, client_id: &str, group: &str) -> ClientConfig {
+        let mut config = self.client(client_id);
+        config
+            .set("group.id", group)
+            .set("allow.auto.create.topics", "false")
+            .set("enable.auto.commit", "false")
+            .set("enable.auto.offset.store", "false")
+            .set("auto.offset.reset", "error")
+            .set("fetch.min.bytes", "1")
+            .set("fetch.wait.max.ms", if self.embedded { "5" } else { "500" })
+            .set("fetch.queue.backoff.ms", "10")
+            .set("fetch.error.backoff.ms", "50");
+        config
+    }
+}
+
+/// Passes what librdkafka says on to our log, under one target. Outages show at `warn`; the roles decide what they mean.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Logged;
+
+pub(super) fn log_line(level: RDKafkaLogLevel, facility: &str, line: &str) {
+    match level {
+        RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical | RDKafkaLogLevel::Error => {
+            tracing::warn!(target: "kafka", facility, "{line}");
+        }
+        RDKafkaLogLevel::Warning | RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info | RDKafkaLogLevel::Debug => {
+            tracing::debug!(target: "kafka", facility, "{line}");
+        }
+    }
+}
+
+impl ClientContext for Logged {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
+        log_line(level, facility, line);
+    }
+
+    fn stats(&self, _: Statistics) {}
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        // The end of a partition is news for the reader, not for the log.
+        if !matches!(error, KafkaError::PartitionEOF(_)) {
+            tracing::warn!(target: "kafka", %error, "{reason}");
+        }
+    }
+}
+
+impl rdkafka::consumer::ConsumerContext for Logged {}

@@ -1,0 +1,426 @@
+//! `JournalReader`: a member of the detectors' consumer group that hands the journal's records to one thread.
+//!
+//! Contract: [`JournalReader::poll`] yields `Assigned` before the first record of a partition and `Revoked` after its last;
+//! between `Revoked` and the next `poll` the group still knows the partition as ours, so that its offset can be committed.
+//! Each partition is read from the beginning of the log: this version keeps no checkpoints and replays.
+//!
+//! A `BaseConsumer` polled by its owner's thread, no split queues, no streams (K1, K2); classic protocol (K9); static member, so
+//! that a restart within the session moves nothing; positions are assigned, never taken from a default (K12).
+
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext};
+use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::message::{Message as _, Timestamp};
+use rdkafka::types::{RDKafkaErrorCode as Code, RDKafkaRespErr};
+use rdkafka::{ClientContext, Offset, Statistics, TopicPartitionList};
+
+use super::cluster::{Cluster, log_line};
+use super::fault::{Fault, FaultKind};
+use crate::journal::Partition;
+use crate::limits;
+use crate::time::AppendMillis;
+
+/// How long one look-up of a new partition's bounds may hold up the others. A failed one is repeated at the next poll.
+const LOOK_UP: Duration = Duration::from_secs(2);
+
+/// Who reads, in which group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupMember {
+    /// The consumer group: all detectors of the installation.
+    pub group: String,
+    /// This detector's name: its static identity in the group, unique in it.
+    pub name: String,
+}
+
+/// What [`JournalReader::poll`] yields.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ReaderItem {
+    /// A partition is ours now; its records follow, from `log_start`.
+    Assigned {
+        /// Which.
+        partition: Partition,
+        /// The first offset that the log still holds.
+        log_start: i64,
+        /// The group's committed offset: the next record to act upon; none if the group never committed.
+        committed: Option<i64>,
+        /// The offset after the newest record, as of now.
+        end: i64,
+    },
+    /// A partition is no longer ours; none of its records follows.
+    Revoked {
+        /// Which.
+        partition: Partition,
+        /// Taken without notice: somebody else may be at work on it already, and a commit would fail.
+        lost: bool,
+    },
+    /// The next record of a partition.
+    Record {
+        /// Which.
+        partition: Partition,
+        /// Its place in the partition.
+        offset: i64,
+        /// Kafka's append time.
+        appended_at: AppendMillis,
+        /// Its key.
+        key: Vec<u8>,
+        /// Its value.
+        payload: Vec<u8>,
+    },
+    /// Nothing within the timeout.
+    Idle,
+    /// Reading goes on for a passing fault; a lasting one needs somebody; after a fatal one build a new reader.
+    Fault(Fault),
+}
+
+/// Reads the journal; see the module. Dropping it closes the consumer and waits for that.
+pub struct JournalReader {
+    consumer: BaseConsumer<Events>,
+    topic: String,
+    embedded: bool,
+    /// Assigned by the group, paused until their bounds are looked up.
+    arriving: VecDeque<Partition>,
+    /// Ours, and announced as such.
+    announced: BTreeSet<Partition>,
+    paused: BTreeSet<Partition>,
+    /// Given up by the group, announced to the owner, not yet let go.
+    leaving: Option<TopicPartitionList>,
+    waiting: VecDeque<ReaderItem>,
+    /// The last look-up failed: the group and the other partitions are served before the next one.
+    look_up_later: bool,
+}
+
+/// What the group coordinator decided, in order.
+enum Change {
+    Assign(Vec<Partition>),
+    Revoke { partitions: TopicPartitionList, lost: bool },
+    Failed(Fault),
+}
+
+/// librdkafka's callbacks. They only queue: the owner's thread acts on them at its next poll.
+#[derive(Default)]
+struct Events {
+    inner: Mutex<EventsInner>,
+}
+
+#[derive(Default)]
+struct EventsInner {
+    changes: VecDeque<Change>,
+    closing: bool,
+}
+
+impl Events {
+    fn lock(&self) -> MutexGuard<'_, EventsInner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn push(&self, change: Change) {
+        self.lock().changes.push_back(change);
+    }
+}
+
+impl ClientContext for Events {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
+        log_line(level, facility, line);
+    }
+
+    fn stats(&self, _: Statistics) {}
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::warn!(target: "kafka", %error, "consumer: {reason}");
+    }
+}
+
+impl ConsumerContext for Events {
+    /// Takes new partitions at the beginning of the log, paused until their bounds are known. Lets go of revoked ones only at
+    /// the owner's next poll, so that it can commit, unless they are lost or the consumer is closing (a `Drop` that waits for
+    /// an `incremental_unassign` which never comes hangs).
+    fn rebalance(&self, consumer: &BaseConsumer<Self>, error: RDKafkaRespErr, list: &mut TopicPartitionList) {
+        match error {
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => self.assign(consumer, list),
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR__REVOKE_PARTITIONS => {
+                let lost = consumer.assignment_lost();
+                if (lost || self.lock().closing)
+                    && let Err(error) = consumer.incremental_unassign(list)
+                {
+                    self.push(Change::Failed(Fault::of(&error, "giving up partitions")));
+                }
+                self.push(Change::Revoke { partitions: list.clone(), lost });
+            }
+            other => {
+                let code = Code::from(other);
+                self.push(Change::Failed(Fault::new(FaultKind::Passing, format!("rebalance: {code}"))));
+            }
+        }
+    }
+
+    fn commit_callback(&self, result: KafkaResult<()>, _: &TopicPartitionList) {
+        match result {
+            // Nothing to commit is no fault; it happens when two commits fall together.
+            Ok(()) | Err(KafkaError::ConsumerCommit(Code::NoOffset)) => {}
+            Err(error) => self.push(Change::Failed(Fault::of(&error, "committing"))),
+        }
+    }
+}
+
+impl Events {
+    fn assign(&self, consumer: &BaseConsumer<Self>, list: &TopicPartitionList) {
+        let mut at_beginning = TopicPartitionList::new();
+        let mut partitions = Vec::new();
+        for element in list.elements() {
+            if let Ok(partition) = u32::try_from(element.partition()) {
+                partitions.push(Partition(partition));
+            }
+            if let Err(error) = at_beginning.add_partition_offset(element.topic(), element.partition(), Offset::Beginning) {
+                self.push(Change::Failed(Fault::of(&error, "taking partitions")));
+            }
+        }
+        let taken = consumer.incremental_assign(&at_beginning).and_then(|()| consumer.pause(&at_beginning));
+        if let Err(error) = taken {
+            self.push(Change::Failed(Fault::of(&error, "taking partitions")));
+        }
+        self.push(Change::Assign(partitions));
+    }
+}
+
+impl JournalReader {
+    /// Joins the group. Does not wait for the brokers. `topic` is the journal's name.
+    ///
+    /// # Errors
+    /// A lasting [`Fault`] if librdkafka refuses the configuration.
+    pub fn join(cluster: &Cluster, topic: &str, member: &GroupMember) -> Result<Self, Fault> {
+        let mut config = cluster.consumer(&format!("{}-{}", member.group, member.name), &member.group);
+        config
+            .set("group.instance.id", &member.name)
+            .set("group.protocol", "classic")
+            .set("partition.assignment.strategy", "cooperative-sticky")
+            .set("session.timeout.ms", limits::GROUP_SESSION_MILLIS.to_string())
+            .set("heartbeat.interval.ms", (limits::GROUP_SESSION_MILLIS / 4).to_string())
+            .set("isolation.level", "read_uncommitted");
+        let doing = || format!("joining group {} on {topic}", member.group);
+        let consumer: BaseConsumer<Events> =
+            config.create_with_context(Events::default()).map_err(|error| Fault::of(&error, &doing()))?;
+        consumer.subscribe(&[topic]).map_err(|error| Fault::of(&error, &doing()))?;
+        Ok(Self {
+            consumer,
+            topic: topic.to_owned(),
+            embedded: cluster.is_embedded(),
+            arriving: VecDeque::new(),
+            announced: BTreeSet::new(),
+            paused: BTreeSet::new(),
+            leaving: None,
+            waiting: VecDeque::new(),
+            look_up_later: false,
+        })
+    }
+
+    /// The next thing that happened, waited for up to `timeout` (look-ups of a new partition may take 2 s more). Call it at
+    /// least every few seconds: it also serves the group.
+    pub fn poll(&mut self, timeout: Duration) -> ReaderItem {
+        if let Some(item) = self.next_change() {
+            return item;
+        }
+        let polled = match self.consumer.poll(timeout) {
+            None => None,
+            Some(Ok(message)) => Some(record(&message, self.embedded)),
+            Some(Err(error)) => Some(ReaderItem::Fault(Fault::of(&error, &format!("reading {}", self.topic)))),
+        };
+        match (polled, self.next_change()) {
+            (None, None) => ReaderItem::Idle,
+            (Some(item), None) | (None, Some(item)) => item,
+            // A callback ran before the poll came to a record: its word goes first.
+            (Some(item), Some(change)) => {
+                self.waiting.push_back(item);
+                change
+            }
+        }
+    }
+
+    /// Notes for the group that everything of the partition below `next_offset` is done. Returns at once; a failure shows up as
+    /// a [`ReaderItem::Fault`], and the next commit makes up for it.
+    ///
+    /// # Errors
+    /// A [`Fault`] if it could not even be queued.
+    pub fn commit(&self, partition: Partition, next_offset: i64) -> Result<(), Fault> {
+        self.commit_in(partition, next_offset, CommitMode::Async)
+    }
+
+    /// Like [`JournalReader::commit`], but waits for the broker: before giving up a partition, and at the end.
+    ///
+    /// # Errors
+    /// The [`Fault`] that kept the offset from being stored.
+    pub fn commit_and_wait(&self, partition: Partition, next_offset: i64) -> Result<(), Fault> {
+        self.commit_in(partition, next_offset, CommitMode::Sync)
+    }
+
+    fn commit_in(&self, partition: Partition, next_offset: i64, mode: CommitMode) -> Result<(), Fault> {
+        let doing = || format!("committing {} {partition}", self.topic);
+        let mut list = TopicPartitionList::new();
+        list.add_partition_offset(&self.topic, raw(partition), Offset::Offset(next_offset))
+            .and_then(|()| self.consumer.commit(&list, mode))
+            .map_err(|error| Fault::of(&error, &doing()))
+    }
+
+    /// Stops yielding this partition's records until [`JournalReader::resume`]; the others go on.
+    ///
+    /// # Errors
+    /// A [`Fault`] if the partition is not ours.
+    pub fn pause(&mut self, partition: Partition) -> Result<(), Fault> {
+        self.paused.insert(partition);
+        self.pause_raw(partition)
+    }
+
+    /// Goes on where [`JournalReader::pause`] stopped.
+    ///
+    /// # Errors
+    /// A [`Fault`] if the partition is not ours.
+    pub fn resume(&mut self, partition: Partition) -> Result<(), Fault> {
+        self.paused.remove(&partition);
+        self.resume_raw(partition)
+    }
+
+    fn pause_raw(&self, partition: Partition) -> Result<(), Fault> {
+        self.consumer.pause(&self.list_of(partition)).map_err(|error| Fault::of(&error, "pausing a partition"))
+    }
+
+    fn resume_raw(&self, partition: Partition) -> Result<(), Fault> {
+        self.consumer.resume(&self.list_of(partition)).map_err(|error| Fault::of(&error, "resuming a partition"))
+    }
+
+    fn list_of(&self, partition: Partition) -> TopicPartitionList {
+        let mut list = TopicPartitionList::new();
+        list.add_partition(&self.topic, raw(partition));
+        list
+    }
+
+    /// The end of the partition now, to tell how far a replay has come.
+    ///
+    /// # Errors
+    /// A [`Fault`] if the broker did not answer within 2 s.
+    pub fn end_of(&self, partition: Partition) -> Result<i64, Fault> {
+        let doing = || format!("looking up the end of {} {partition}", self.topic);
+        let bounds = self.consumer.fetch_watermarks(&self.topic, raw(partition), LOOK_UP);
+        bounds.map(|(_, end)| end).map_err(|error| Fault::of(&error, &doing()))
+    }
+
+    /// The next thing to say that is not fresh from a poll: what waits, then arrivals, then the group's changes.
+    fn next_change(&mut self) -> Option<ReaderItem> {
+        loop {
+            if let Some(item) = self.waiting.pop_front() {
+                return Some(item);
+            }
+            self.let_go();
+            let Some(change) = self.consumer.context().lock().changes.pop_front() else { break };
+            match change {
+                Change::Failed(fault) => return Some(ReaderItem::Fault(fault)),
+                Change::Assign(partitions) => self.arriving.extend(partitions),
+                Change::Revoke { partitions, lost } => self.revoke(partitions, lost),
+            }
+        }
+        if std::mem::take(&mut self.look_up_later) { None } else { self.arrive() }
+    }
+
+    /// Lets go of what was announced as revoked at the poll before.
+    fn let_go(&mut self) {
+        let Some(list) = self.leaving.take() else { return };
+        if let Err(error) = self.consumer.incremental_unassign(&list) {
+            // Lost in the meantime: then the group has unassigned them already.
+            tracing::warn!(target: "kafka", %error, "giving up partitions");
+        }
+    }
+
+    fn revoke(&mut self, list: TopicPartitionList, lost: bool) {
+        for partition in list.elements().iter().filter_map(|element| u32::try_from(element.partition()).ok()).map(Partition) {
+            self.arriving.retain(|other| *other != partition);
+            self.paused.remove(&partition);
+            if self.announced.remove(&partition) {
+                self.waiting.push_back(ReaderItem::Revoked { partition, lost });
+            }
+        }
+        if !lost {
+            self.leaving = Some(list);
+        }
+    }
+
+    /// Looks up the bounds of one new partition and lets its records flow.
+    fn arrive(&mut self) -> Option<ReaderItem> {
+        let partition = *self.arriving.front()?;
+        match self.bounds(partition) {
+            Ok(item) => {
+                self.arriving.pop_front();
+                self.announced.insert(partition);
+                if !self.paused.contains(&partition)
+                    && let Err(fault) = self.resume_raw(partition)
+                {
+                    self.waiting.push_back(ReaderItem::Fault(fault));
+                }
+                Some(item)
+            }
+            Err(fault) => {
+                // To the back: one that cannot be looked up must not keep the others.
+                self.arriving.rotate_left(1);
+                self.look_up_later = true;
+                Some(ReaderItem::Fault(fault))
+            }
+        }
+    }
+
+    fn bounds(&self, partition: Partition) -> Result<ReaderItem, Fault> {
+        let doing = || format!("looking up the bounds of {} {partition}", self.topic);
+        let (log_start, end) =
+            self.consumer.fetch_watermarks(&self.topic, raw(partition), LOOK_UP).map_err(|error| Fault::of(&error, &doing()))?;
+        let committed =
+            self.consumer.committed_offsets(self.list_of(partition), LOOK_UP).map_err(|error| Fault::of(&error, &doing()))?;
+        let committed = committed.elements().first().and_then(|element| match element.offset() {
+            Offset::Offset(offset) => Some(offset),
+            Offset::Beginning | Offset::End | Offset::Stored | Offset::Invalid | Offset::OffsetTail(_) => None,
+        });
+        Ok(ReaderItem::Assigned { partition, log_start, committed, end })
+    }
+}
+
+impl Drop for JournalReader {
+    fn drop(&mut self) {
+        self.let_go();
+        let mut events = self.consumer.context().lock();
+        events.closing = true;
+        let unanswered: Vec<Change> = events.changes.drain(..).collect();
+        drop(events);
+        for change in unanswered {
+            if let Change::Revoke { partitions, lost: false } = change {
+                self.leaving = Some(partitions);
+                self.let_go();
+            }
+        }
+    }
+}
+
+fn raw(partition: Partition) -> i32 {
+    i32::try_from(partition.0).unwrap_or(i32::MAX)
+}
+
+fn record(message: &rdkafka::message::BorrowedMessage<'_>, embedded: bool) -> ReaderItem {
+    let appended_at = match message.timestamp() {
+        Timestamp::LogAppendTime(millis) => millis,
+        Timestamp::CreateTime(millis) if embedded => millis,
+        Timestamp::CreateTime(_) | Timestamp::NotAvailable => {
+            let text = format!(
+                "{} {} offset {} bears no append time: the topic must have message.timestamp.type=LogAppendTime from its first record",
+                message.topic(),
+                message.partition(),
+                message.offset()
+            );
+            return ReaderItem::Fault(Fault::new(FaultKind::Lasting, text));
+        }
+    };
+    ReaderItem::Record {
+        partition: Partition(u32::try_from(message.partition()).unwrap_or_default()),
+        offset: message.offset(),
+        appended_at: AppendMillis::new(appended_at),
+        key: message.key().unwrap_or_default().to_vec(),
+        payload: message.payload().unwrap_or_default().to_vec(),
+    }
+}

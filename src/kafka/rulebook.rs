@@ -1,0 +1,300 @@
+//! The rulebook's topic: read to its end and for ever after, and written in one transaction.
+//!
+//! Both treat entries as keys and bytes; `rulebook` knows what they mean. Only committed entries are seen, so a reader meets an
+//! apply whole or not at all; its last entry's offset is the version.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::error::KafkaError;
+use rdkafka::message::{DeliveryResult, Message as _};
+use rdkafka::producer::{BaseProducer, BaseRecord, NoCustomPartitioner, Producer as _, ProducerContext};
+use rdkafka::types::RDKafkaErrorCode as Code;
+use rdkafka::{ClientContext, Offset, Statistics, TopicPartitionList};
+
+use super::cluster::{Cluster, Logged, log_line};
+use super::fault::{Fault, FaultKind};
+use super::topics::TopicNames;
+
+/// How soon a reader that is dropped stops.
+const TURN: Duration = Duration::from_millis(100);
+
+/// What a [`RulebookReader`] hands over, in the order of the topic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RulebookItem {
+    /// One entry.
+    Entry {
+        /// Its place; that of a commit entry is the version.
+        offset: i64,
+        /// Its key; bytes that are no UTF-8 are replaced, and match no kind.
+        key: String,
+        /// Its value; none for a tombstone.
+        value: Option<Vec<u8>>,
+    },
+    /// All that was committed so far has been handed over. Comes again whenever the reader has caught up.
+    End,
+    /// The copy may be stale; reading goes on.
+    Fault(Fault),
+}
+
+/// Reads the rulebook on a thread of its own, from the beginning, until it is dropped. An outage of the brokers only makes it wait.
+pub struct RulebookReader {
+    stop: Arc<AtomicBool>,
+    complete: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl RulebookReader {
+    /// Begins to read. `sink` is called on the reader's thread.
+    ///
+    /// # Errors
+    /// A lasting [`Fault`] if librdkafka refuses the configuration.
+    pub fn start(
+        cluster: &Cluster,
+        names: &TopicNames,
+        mut sink: impl FnMut(RulebookItem) + Send + 'static,
+    ) -> Result<Self, Fault> {
+        let topic = names.rulebook();
+        let doing = format!("reading {topic}");
+        let mut config = cluster.consumer("lonewatch-rulebook", "lonewatch-rulebook");
+        // The end is told by the broker's EOF: with transactions the last offset never reaches the high watermark (K13). A topic
+        // that is made later is found within seconds.
+        config
+            .set("enable.partition.eof", "true")
+            .set("isolation.level", "read_committed")
+            .set("fetch.wait.max.ms", "50")
+            .set("topic.metadata.refresh.interval.ms", "5000");
+        let consumer: BaseConsumer<Logged> = config.create_with_context(Logged).map_err(|error| Fault::of(&error, &doing))?;
+        let mut list = TopicPartitionList::new();
+        list.add_partition_offset(&topic, 0, Offset::Beginning)
+            .and_then(|()| consumer.assign(&list))
+            .map_err(|error| Fault::of(&error, &doing))?;
+        let (stop, complete) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+        let (stopped, completed) = (Arc::clone(&stop), Arc::clone(&complete));
+        let thread = std::thread::Builder::new()
+            .name("rulebook-reader".into())
+            .spawn(move || {
+                while !stopped.load(Ordering::Relaxed) {
+                    let Some(item) = next_item(&consumer, &doing) else { continue };
+                    let is_end = item == RulebookItem::End;
+                    sink(item);
+                    if is_end {
+                        completed.store(true, Ordering::Release);
+                    }
+                }
+            })
+            .map_err(|error| Fault::new(FaultKind::Lasting, format!("starting the rulebook's reader: {error}")))?;
+        Ok(Self { stop, complete, thread: Some(thread) })
+    }
+
+    /// Whether the sink has been given everything up to the end once.
+    pub fn is_complete(&self) -> bool {
+        self.complete.load(Ordering::Acquire)
+    }
+}
+
+impl Drop for RulebookReader {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the rulebook reader's thread had panicked");
+        }
+    }
+}
+
+fn next_item(consumer: &BaseConsumer<Logged>, doing: &str) -> Option<RulebookItem> {
+    Some(match consumer.poll(TURN)? {
+        Ok(message) => RulebookItem::Entry {
+            offset: message.offset(),
+            key: String::from_utf8_lossy(message.key().unwrap_or_default()).into_owned(),
+            value: message.payload().map(<[u8]>::to_vec),
+        },
+        Err(KafkaError::PartitionEOF(_)) => RulebookItem::End,
+        Err(error) => RulebookItem::Fault(Fault::of(&error, doing)),
+    })
+}
+
+/// Why an apply did not happen.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ApplyFault {
+    /// Nothing to write.
+    #[error("an apply without entries has no version")]
+    Empty,
+    /// Somebody else's apply began after this one.
+    #[error("another apply began meanwhile and this one was dropped whole: look at the difference again, then apply")]
+    Overtaken,
+    /// One entry was refused.
+    #[error("entry {key:?} was refused ({reason}); nothing was applied")]
+    Refused {
+        /// The entry's key.
+        key: String,
+        /// What Kafka said.
+        reason: String,
+    },
+    /// Kafka failed before the commit began.
+    #[error("{0}; nothing was applied")]
+    Failed(Fault),
+    /// Kafka failed while the commit was under way.
+    #[error("{0}; whether the rulebook was applied is not known: `lonewatch rules history` tells")]
+    Unknown(Fault),
+}
+
+/// Writes all entries (a value of none is a tombstone) in one transaction and returns the offset of the last, which by
+/// convention is the commit entry: the version. Blocks for up to about `within`. All applies share one transactional id, so of two at the same
+/// time the later wins and the earlier vanishes whole.
+///
+/// # Errors
+/// An [`ApplyFault`] that says whether anything was applied.
+pub fn rulebook_apply(
+    cluster: &Cluster,
+    names: &TopicNames,
+    entries: &[(String, Option<Vec<u8>>)],
+    within: Duration,
+) -> Result<i64, ApplyFault> {
+    if entries.is_empty() {
+        return Err(ApplyFault::Empty);
+    }
+    let topic = names.rulebook();
+    let producer = transactional(cluster, &topic).map_err(|error| failed(&error))?;
+    let deadline = instant() + within;
+    let left = || deadline.saturating_duration_since(instant());
+    producer.init_transactions(left()).map_err(|error| failed(&error))?;
+    producer.begin_transaction().map_err(|error| failed(&error))?;
+    let version = match write_all(&producer, &topic, entries, left()) {
+        Ok(version) => version,
+        Err(fault) => {
+            let overtaken = producer.client().fatal_error().is_some_and(|(code, _)| is_fencing(code));
+            abort(&producer);
+            return Err(if overtaken { ApplyFault::Overtaken } else { fault });
+        }
+    };
+    loop {
+        match producer.commit_transaction(left()) {
+            Ok(()) => return Ok(version),
+            Err(KafkaError::Transaction(error)) if error.is_retriable() && !left().is_zero() => {}
+            Err(KafkaError::Transaction(error)) if error.txn_requires_abort() => {
+                abort(&producer);
+                return Err(failed(&KafkaError::Transaction(error)));
+            }
+            Err(error) => return Err(commit_fault(&error)),
+        }
+    }
+}
+
+type Transactional = BaseProducer<Stored, NoCustomPartitioner>;
+
+/// What came of each entry, by its index.
+#[derive(Default)]
+struct Stored {
+    answers: Mutex<Vec<(usize, Result<i64, Code>)>>,
+}
+
+impl ClientContext for Stored {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
+        log_line(level, facility, line);
+    }
+
+    fn stats(&self, _: Statistics) {}
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::warn!(target: "kafka", %error, "apply: {reason}");
+    }
+}
+
+impl ProducerContext for Stored {
+    type DeliveryOpaque = usize;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, index: usize) {
+        let answer = match result {
+            Ok(message) => Ok(message.offset()),
+            Err((error, _)) => Err(error.rdkafka_error_code().unwrap_or(Code::Fail)),
+        };
+        self.answers.lock().unwrap_or_else(PoisonError::into_inner).push((index, answer));
+    }
+}
+
+fn transactional(cluster: &Cluster, topic: &str) -> Result<Transactional, KafkaError> {
+    let mut config = cluster.client("lonewatch-rules");
+    // A hanging transaction freezes every reader of committed entries (K14): a dead apply is given up after 20 s.
+    config
+        .set("transactional.id", topic)
+        .set("transaction.timeout.ms", "20000")
+        .set("message.timeout.ms", "20000")
+        .set("message.max.bytes", "1048588")
+        .set("linger.ms", "5");
+    config.create_with_context(Stored::default())
+}
+
+fn write_all(
+    producer: &Transactional,
+    topic: &str,
+    entries: &[(String, Option<Vec<u8>>)],
+    within: Duration,
+) -> Result<i64, ApplyFault> {
+    let refused = |index: usize, reason: String| ApplyFault::Refused { key: entries[index].0.clone(), reason };
+    for (index, (key, value)) in entries.iter().enumerate() {
+        loop {
+            let record = BaseRecord::with_opaque_to(topic, index).partition(0).key(key.as_bytes());
+            let record = match value {
+                Some(value) => record.payload(value.as_slice()),
+                None => record,
+            };
+            match producer.send(record) {
+                Ok(()) => break,
+                Err((KafkaError::MessageProduction(Code::QueueFull), _)) => producer.poll(TURN),
+                Err((error, _)) => return Err(refused(index, error.to_string())),
+            }
+        }
+    }
+    producer.flush(within).map_err(|error| failed(&error))?;
+    let answers = producer.context().answers.lock().unwrap_or_else(PoisonError::into_inner);
+    for (index, answer) in answers.iter() {
+        match answer {
+            Err(Code::Fatal | Code::Fenced | Code::ProducerFenced | Code::InvalidProducerEpoch) => {
+                return Err(ApplyFault::Overtaken);
+            }
+            Err(code) => return Err(refused(*index, code.to_string())),
+            Ok(_) => {}
+        }
+    }
+    let last = answers.iter().find_map(|(index, answer)| answer.ok().filter(|_| *index + 1 == entries.len()));
+    last.ok_or_else(|| ApplyFault::Failed(Fault::new(FaultKind::Passing, "Kafka did not answer for every entry")))
+}
+
+fn failed(error: &KafkaError) -> ApplyFault {
+    if is_fenced(error) { ApplyFault::Overtaken } else { ApplyFault::Failed(Fault::of(error, "applying the rulebook")) }
+}
+
+fn commit_fault(error: &KafkaError) -> ApplyFault {
+    if is_fenced(error) { ApplyFault::Overtaken } else { ApplyFault::Unknown(Fault::of(error, "committing the rulebook")) }
+}
+
+fn is_fenced(error: &KafkaError) -> bool {
+    let code = match error {
+        KafkaError::Transaction(error) => error.code(),
+        other => other.rdkafka_error_code().unwrap_or(Code::Fail),
+    };
+    is_fencing(code)
+}
+
+fn is_fencing(code: Code) -> bool {
+    matches!(code, Code::Fenced | Code::ProducerFenced | Code::InvalidProducerEpoch)
+}
+
+fn abort(producer: &Transactional) {
+    if let Err(error) = producer.abort_transaction(Duration::from_secs(5)) {
+        // The broker gives it up at its time limit.
+        tracing::debug!(target: "kafka", %error, "aborting an apply");
+    }
+}
+
+#[allow(clippy::disallowed_methods, reason = "a wait is measured on the monotonic clock")]
+fn instant() -> Instant {
+    Instant::now()
+}

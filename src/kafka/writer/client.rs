@@ -1,0 +1,282 @@
+//! The writer's hold on librdkafka: one producer, one thread that serves it, and a new producer when the old one is spent.
+
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
+use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::message::{DeliveryResult, Message as _};
+use rdkafka::producer::{BaseProducer, BaseRecord, NoCustomPartitioner, Producer as _, ProducerContext};
+use rdkafka::types::RDKafkaErrorCode as Code;
+use rdkafka::{ClientContext, Statistics};
+use tokio::sync::mpsc::UnboundedSender;
+
+use super::queue::{Entry, Queues};
+use super::{Delivery, Urgency};
+use crate::kafka::cluster::{Cluster, log_line};
+use crate::kafka::fault::{Fault, FaultKind, kind_of_code};
+use crate::limits;
+
+/// How long the thread serves the producer before it looks at held queues and at the stop sign.
+const TURN: Duration = Duration::from_millis(50);
+/// The least time between two producers: a fault at birth must not spin.
+const REBIRTH: Duration = Duration::from_secs(1);
+
+/// The settings of K3, K4, K5, K8 and K16.
+pub(super) fn config(cluster: &Cluster, client_id: &str, urgency: Urgency) -> ClientConfig {
+    let (linger_ms, socket_timeout_ms) = match urgency {
+        Urgency::Duress => ("0", "5000"),
+        Urgency::Reports => ("2", "30000"),
+    };
+    let mut config = cluster.client(client_id);
+    config
+        .set("enable.idempotence", "true")
+        .set("acks", "all")
+        .set("message.timeout.ms", "0")
+        .set("linger.ms", linger_ms)
+        .set("socket.timeout.ms", socket_timeout_ms)
+        .set("queue.buffering.max.messages", (2 * limits::WRITER_PENDING_MAX).to_string())
+        .set("topic.metadata.propagation.max.ms", "5000");
+    config
+}
+
+type Producer = BaseProducer<Answers, NoCustomPartitioner>;
+
+/// What the writer's caller, its thread and librdkafka's callbacks share.
+pub(super) struct Shared {
+    state: Mutex<State>,
+    emptied: Condvar,
+    config: ClientConfig,
+    outcomes: UnboundedSender<Delivery>,
+}
+
+struct State {
+    queues: Queues,
+    producer: Option<Arc<Producer>>,
+    /// Counts producers; answers of an earlier one are not heard.
+    generation: u64,
+    spent: bool,
+    closed: bool,
+    trouble: Option<Fault>,
+}
+
+/// librdkafka's callbacks for one producer.
+pub(super) struct Answers {
+    shared: Weak<Shared>,
+    generation: u64,
+}
+
+impl ClientContext for Answers {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
+        log_line(level, facility, line);
+    }
+
+    fn stats(&self, _: Statistics) {}
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        if let Some(shared) = self.shared.upgrade() {
+            shared.client_error(self.generation, &error, reason);
+        }
+    }
+}
+
+impl ProducerContext for Answers {
+    type DeliveryOpaque = usize;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, number: usize) {
+        let Some(shared) = self.shared.upgrade() else { return };
+        let (message, answer) = match result {
+            Ok(message) => (message, Ok(())),
+            Err((error, message)) => (message, Err(error.rdkafka_error_code().unwrap_or(Code::Fail))),
+        };
+        let Ok(partition) = u32::try_from(message.partition()) else { return };
+        shared.answered(self.generation, (message.topic(), partition), number, answer);
+    }
+}
+
+impl Shared {
+    pub(super) fn open(config: ClientConfig, outcomes: UnboundedSender<Delivery>) -> Result<Arc<Self>, Fault> {
+        let state =
+            State { queues: Queues::default(), producer: None, generation: 0, spent: false, closed: false, trouble: None };
+        let shared = Arc::new(Self { state: Mutex::new(state), emptied: Condvar::new(), config, outcomes });
+        let producer = shared.new_producer(0).map_err(|error| Fault::of(&error, "opening a Kafka producer"))?;
+        shared.lock().producer = Some(Arc::new(producer));
+        Ok(shared)
+    }
+
+    fn new_producer(self: &Arc<Self>, generation: u64) -> KafkaResult<Producer> {
+        self.config.create_with_context(Answers { shared: Arc::downgrade(self), generation })
+    }
+
+    /// A panic elsewhere leaves the queues whole: each change of them is complete before anything that could panic.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn write(&self, entry: Entry) {
+        let mut state = self.lock();
+        let (topic, partition) = state.queues.push(entry);
+        self.send_from(&mut state, &topic, partition);
+    }
+
+    pub(super) fn pending(&self) -> usize {
+        self.lock().queues.pending()
+    }
+
+    pub(super) fn oldest_pending_age(&self) -> Option<Duration> {
+        let oldest = self.lock().queues.oldest();
+        oldest.map(|since| instant().saturating_duration_since(since))
+    }
+
+    pub(super) fn trouble(&self) -> Option<Fault> {
+        self.lock().trouble.clone()
+    }
+
+    pub(super) fn close(&self) {
+        self.lock().closed = true;
+    }
+
+    pub(super) fn wait_until_empty(&self, within: Duration) -> bool {
+        let state = self.lock();
+        let waited = self.emptied.wait_timeout_while(state, within, |state| state.queues.pending() > 0);
+        waited.unwrap_or_else(PoisonError::into_inner).0.queues.pending() == 0
+    }
+
+    pub(super) fn warm_up(&self, topic: &str, within: Duration) -> Result<(), Fault> {
+        let Some(producer) = self.lock().producer.clone() else { return Ok(()) };
+        let doing = || format!("looking up {topic}");
+        let metadata = producer.client().fetch_metadata(Some(topic), within).map_err(|error| Fault::of(&error, &doing()))?;
+        match metadata.topics().iter().find_map(rdkafka::metadata::MetadataTopic::error) {
+            Some(error) => {
+                let code = Code::from(error);
+                Err(Fault::new(kind_of_code(code), format!("{}: {code}", doing())))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Hands the producer all of this queue that may go out. Called with the lock held, so that no later record passes by.
+    fn send_from(&self, state: &mut State, topic: &str, partition: u32) {
+        let Some(producer) = state.producer.clone() else { return };
+        while !state.spent {
+            let Some(entry) = state.queues.next_to_send(topic, partition) else { return };
+            let number = entry.number;
+            let record = BaseRecord::with_opaque_to(topic, number)
+                .partition(i32::try_from(partition).unwrap_or(i32::MAX))
+                .key(entry.key.as_bytes())
+                .payload(entry.payload.as_slice());
+            if let Err((error, _)) = producer.send(record) {
+                let code = error.rdkafka_error_code().unwrap_or(Code::Fail);
+                self.settle(state, (topic, partition), number, Err(code));
+            }
+        }
+    }
+
+    fn answered(&self, generation: u64, place: (&str, u32), number: usize, answer: Result<(), Code>) {
+        let mut state = self.lock();
+        if state.generation == generation {
+            self.settle(&mut state, place, number, answer);
+        }
+    }
+
+    fn settle(&self, state: &mut State, place: (&str, u32), number: usize, answer: Result<(), Code>) {
+        state.trouble = match answer {
+            Ok(()) => None,
+            Err(code) => Some(Fault::new(kind_of_code(code), format!("writing {}: {code}", place.0))),
+        };
+        state.spent |= answer.is_err_and(|code| kind_of_code(code) == FaultKind::Fatal);
+        if let Some(delivery) = state.queues.answered(place, number, answer, instant()) {
+            // The receiver goes first only when the whole lane is torn down; then nobody waits for outcomes.
+            let _torn_down = self.outcomes.send(delivery);
+            if state.queues.pending() == 0 {
+                self.emptied.notify_all();
+            }
+        }
+    }
+
+    fn client_error(&self, generation: u64, error: &KafkaError, reason: &str) {
+        let mut state = self.lock();
+        if state.generation != generation {
+            return;
+        }
+        let fault =
+            Fault::new(error.rdkafka_error_code().map_or(FaultKind::Passing, kind_of_code), format!("{error} ({reason})"));
+        state.spent |= fault.kind == FaultKind::Fatal;
+        tracing::warn!(target: "kafka", kind = fault.kind.as_str(), "producer: {fault}");
+        state.trouble = Some(fault);
+    }
+
+    /// One turn of the thread; false when the writer is closed.
+    fn turn(self: &Arc<Self>) -> bool {
+        let producer = self.lock().producer.clone();
+        if let Some(producer) = producer {
+            producer.poll(TURN);
+        }
+        let mut state = self.lock();
+        if state.closed {
+            return false;
+        }
+        for (topic, partition) in state.queues.release(instant()) {
+            self.send_from(&mut state, &topic, partition);
+        }
+        true
+    }
+
+    /// Puts a new producer in the place of a spent one and sends all that is unacknowledged again, in order.
+    fn renew(self: &Arc<Self>) -> KafkaResult<()> {
+        let generation = self.lock().generation + 1;
+        let fresh = Arc::new(self.new_producer(generation)?);
+        let mut state = self.lock();
+        let spent = state.producer.replace(fresh);
+        state.generation = generation;
+        state.spent = false;
+        state.queues.send_all_again(instant());
+        tracing::warn!(target: "kafka", pending = state.queues.pending(), "the producer was spent: a new one sends what is unacknowledged");
+        drop(state);
+        // Dropped without the lock: it calls back for all that it purges.
+        drop(spent);
+        Ok(())
+    }
+
+    fn is_spent(&self) -> bool {
+        self.lock().spent
+    }
+}
+
+/// The thread that serves the producer. It ends when the writer is closed.
+pub(super) fn start_thread(shared: &Arc<Shared>) -> Result<JoinHandle<()>, Fault> {
+    let shared = Arc::clone(shared);
+    std::thread::Builder::new()
+        .name("kafka-writer".into())
+        .spawn(move || serve(&shared))
+        .map_err(|error| Fault::new(FaultKind::Lasting, format!("starting the writer's thread: {error}")))
+}
+
+fn serve(shared: &Arc<Shared>) {
+    let mut born = None::<Instant>;
+    while shared.turn() {
+        if !shared.is_spent() || born.is_some_and(|at| instant().saturating_duration_since(at) < REBIRTH) {
+            continue;
+        }
+        born = Some(instant());
+        if let Err(error) = shared.renew() {
+            tracing::error!(target: "kafka", %error, "no new producer; trying again");
+        }
+    }
+    let last = shared.lock().producer.take();
+    drop(last);
+}
+
+#[allow(clippy::disallowed_methods, reason = "waits and ages are measured on the monotonic clock")]
+fn instant() -> Instant {
+    Instant::now()
+}
+
+#[cfg(test)]
+impl Shared {
+    /// Acts as if librdkafka had reported a fatal error.
+    pub(super) fn spend(&self) {
+        self.lock().spent = true;
+    }
+}

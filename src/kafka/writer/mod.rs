@@ -1,0 +1,221 @@
+//! `Writer`: puts records on Kafka topics in order and never gives up on a fault that passes.
+//!
+//! What was written stays here until Kafka acknowledges it (acks=all), in one queue per topic and partition. librdkafka itself
+//! retries for ever (`message.timeout.ms=0`, K4) and keeps order by idempotence; what it hands back all the same is held, and
+//! that queue is sent again in order. When the producer object is spent (a fatal error, K7) a new one takes its place and gets
+//! all that is unacknowledged, in order: so a record may be stored twice (K5), never lost, and readers go by event id. Only a
+//! fault that lasts (too large, not authorised, topic gone) comes back to the caller, as [`Outcome::Refused`].
+//!
+//! Outcomes are taken from [`Deliveries`], by awaiting (lanes) or by polling (the detector's thread).
+
+mod client;
+mod queue;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+
+use self::client::Shared;
+use self::queue::Entry;
+use super::cluster::Cluster;
+use super::fault::Fault;
+use crate::journal::{Partition, PartitionCount};
+use crate::limits;
+
+/// The caller's own number for a record; comes back with its outcome.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Ticket(pub u64);
+
+/// One record to be stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outgoing {
+    /// The Kafka topic.
+    pub topic: Arc<str>,
+    /// Where in the topic; where absent, the key's partition by the configured count.
+    pub partition: Option<Partition>,
+    /// The record's key: a device's id or a feed's name.
+    pub key: String,
+    /// The record's value.
+    pub payload: Vec<u8>,
+}
+
+/// What became of a record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Delivery {
+    /// The ticket under which it was written.
+    pub ticket: Ticket,
+    /// What became of it.
+    pub outcome: Outcome,
+}
+
+/// Stored, or refused for good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// All replicas in sync have it.
+    Stored,
+    /// Kafka will not have it, now or later; nothing was stored. The caller quarantines it, or goes unready and says so.
+    Refused(RefusedReason),
+}
+
+/// Why Kafka will not have a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum RefusedReason {
+    /// The record: larger than the topic allows.
+    TooLarge,
+    /// The record: the broker calls it invalid, or a policy of the broker forbids it.
+    Invalid,
+    /// The destination: our principal may not write there. Tried for [`limits::WRITER_REFUSED_MILLIS`] first.
+    NotAuthorised,
+    /// The destination: no such topic or partition. Tried for [`limits::WRITER_REFUSED_MILLIS`] first.
+    TopicGone,
+}
+
+impl RefusedReason {
+    /// Every reason.
+    pub const ALL: [Self; 4] = [Self::TooLarge, Self::Invalid, Self::NotAuthorised, Self::TopicGone];
+
+    /// One word, for logs and labels.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::TooLarge => "too_large",
+            Self::Invalid => "invalid",
+            Self::NotAuthorised => "not_authorised",
+            Self::TopicGone => "topic_gone",
+        }
+    }
+
+    /// Whether another record would fare no better: the destination is at fault, not this record.
+    pub fn is_of_destination(self) -> bool {
+        matches!(self, Self::NotAuthorised | Self::TopicGone)
+    }
+}
+
+/// What a writer is tuned for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Urgency {
+    /// Presses, alerts, heartbeats: each record leaves at once, a silent broker is given up after 5 s.
+    Duress,
+    /// Reports: up to 2 ms wait for company, which makes one request of many records.
+    Reports,
+}
+
+/// Writes records; see the module. Dropping it abandons what is unacknowledged: [`Writer::flush`] first.
+pub struct Writer {
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+    occupied: Arc<AtomicUsize>,
+    partitions: PartitionCount,
+}
+
+/// Where outcomes arrive: in order per topic and partition, not between them.
+pub struct Deliveries {
+    receiver: UnboundedReceiver<Delivery>,
+    occupied: Arc<AtomicUsize>,
+}
+
+impl Writer {
+    /// A writer with a producer and a thread of its own. Does not wait for the brokers: they may be away.
+    /// `partitions` is the journal's count, which every topic keyed by device shares.
+    ///
+    /// # Errors
+    /// A lasting [`Fault`] if librdkafka refuses the configuration.
+    pub fn open(
+        cluster: &Cluster,
+        client_id: &str,
+        urgency: Urgency,
+        partitions: PartitionCount,
+    ) -> Result<(Self, Deliveries), Fault> {
+        let (sender, receiver) = unbounded_channel();
+        let shared = Shared::open(client::config(cluster, client_id, urgency), sender)?;
+        let thread = client::start_thread(&shared)?;
+        let occupied = Arc::new(AtomicUsize::new(0));
+        let deliveries = Deliveries { receiver, occupied: Arc::clone(&occupied) };
+        Ok((Self { shared, thread: Some(thread), occupied, partitions }, deliveries))
+    }
+
+    /// Takes a record; returns at once. Its outcome arrives in [`Deliveries`]. Records of one topic and partition are stored in
+    /// the order of these calls. Ask [`Writer::has_room`] first; past the limit a record is still taken.
+    pub fn write(&self, ticket: Ticket, record: Outgoing) {
+        let partition = record.partition.unwrap_or_else(|| self.partitions.of(&record.key));
+        self.occupied.fetch_add(1, Ordering::Relaxed);
+        self.shared.write(Entry::new(ticket, record, partition));
+    }
+
+    /// Whether another record fits the limit: [`limits::WRITER_PENDING_MAX`] whose outcomes the caller has not yet taken.
+    pub fn has_room(&self) -> bool {
+        self.occupied.load(Ordering::Relaxed) < limits::WRITER_PENDING_MAX
+    }
+
+    /// Records that Kafka has not answered for yet.
+    pub fn pending(&self) -> usize {
+        self.shared.pending()
+    }
+
+    /// For how long the oldest of them has waited.
+    pub fn oldest_pending_age(&self) -> Option<Duration> {
+        self.shared.oldest_pending_age()
+    }
+
+    /// What keeps records from being stored at this moment, in words for the operator; none when the newest answer was good.
+    pub fn trouble(&self) -> Option<Fault> {
+        self.shared.trouble()
+    }
+
+    /// Learns where these topics live, so that the first record need not wait for it. Blocks for up to `within` each: call it
+    /// from a thread that may wait.
+    ///
+    /// # Errors
+    /// The [`Fault`] of the first topic that could not be looked up; the writer works all the same.
+    pub fn warm_up(&self, topics: &[&str], within: Duration) -> Result<(), Fault> {
+        topics.iter().try_for_each(|topic| self.shared.warm_up(topic, within))
+    }
+
+    /// Waits until Kafka has answered for every record; false if that took longer than `within`.
+    pub fn flush(&self, within: Duration) -> bool {
+        self.shared.wait_until_empty(within)
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.shared.close();
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the writer's thread had panicked");
+        }
+    }
+}
+
+impl Deliveries {
+    /// The next outcome, awaited; none once the writer is dropped and everything is taken.
+    pub async fn next(&mut self) -> Option<Delivery> {
+        let delivery = self.receiver.recv().await;
+        self.taken(delivery)
+    }
+
+    /// The next outcome, if one is there.
+    pub fn try_next(&mut self) -> Option<Delivery> {
+        let delivery = self.receiver.try_recv().ok();
+        self.taken(delivery)
+    }
+
+    /// The next outcome, waited for by blocking this thread. Not inside a runtime.
+    pub fn blocking_next(&mut self) -> Option<Delivery> {
+        let delivery = self.receiver.blocking_recv();
+        self.taken(delivery)
+    }
+
+    fn taken(&self, delivery: Option<Delivery>) -> Option<Delivery> {
+        if delivery.is_some() {
+            self.occupied.fetch_sub(1, Ordering::Relaxed);
+        }
+        delivery
+    }
+}
+
+#[cfg(test)]
+mod tests;
