@@ -9,4 +9,5 @@ pub mod ids;
 pub mod journal;
 pub mod limits;
 pub mod position;
+pub mod simulator;
 pub mod time;
