@@ -4,6 +4,10 @@
 //! silence; alerts go to the monitoring centre. A press takes the express lane past all of that. `docs/ARCHITECTURE.md` is the map.
 
 pub mod alert;
+#[cfg(feature = "io")]
+pub mod clock;
+#[cfg(feature = "io")]
+pub mod commands;
 pub mod device;
 pub mod ids;
 pub mod journal;

@@ -54,6 +54,7 @@ pub struct Fleet {
     places: BTreeMap<DeviceId, usize>,
     deeds: Vec<Deed>,
     messages_sent: u64,
+    messages_lost: u64,
 }
 
 impl Fleet {
@@ -62,7 +63,7 @@ impl Fleet {
         let devices: Vec<_> = (0..plan.devices).map(|index| Device::new(index, &plan, start_millis)).collect();
         let places = devices.iter().enumerate().map(|(place, device)| (device.id.clone(), place)).collect();
         let ends_at = plan.ends_at(start_millis);
-        Self { plan, now: start_millis, ends_at, devices, places, deeds: Vec::new(), messages_sent: 0 }
+        Self { plan, now: start_millis, ends_at, devices, places, deeds: Vec::new(), messages_sent: 0, messages_lost: 0 }
     }
 
     /// Everything that devices send up to `now_millis`, in the order of sending. Call it often: what is due goes out late otherwise.
@@ -99,7 +100,17 @@ impl Fleet {
         &self.deeds
     }
 
-    /// Messages sent so far, with repeats.
+    /// Counts a message that [`Self::advance`] gave out and the caller could not hand over.
+    pub fn lost_one(&mut self) {
+        self.messages_lost += 1;
+    }
+
+    /// Messages that never left their device.
+    pub fn messages_lost(&self) -> u64 {
+        self.messages_lost
+    }
+
+    /// Messages sent so far, with repeats and lost ones.
     pub fn messages_sent(&self) -> u64 {
         self.messages_sent
     }

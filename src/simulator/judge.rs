@@ -48,7 +48,10 @@ pub struct Verdict {
 impl Verdict {
     /// Whether every press alerted, nothing was missed and nothing false.
     pub fn is_clean(&self) -> bool {
-        self.presses_alerted == self.presses_sent && self.false_alerts == 0 && self.missed_alerts == 0 && self.unjudged_alerts == 0
+        self.presses_alerted == self.presses_sent
+            && self.false_alerts == 0
+            && self.missed_alerts == 0
+            && self.unjudged_alerts == 0
     }
 }
 
@@ -187,7 +190,11 @@ fn missed_in_words(deed: &Deed, kind: Kind) -> String {
 
 fn false_in_words(id: AlertId, heard: &Heard) -> String {
     let about = heard.device.as_ref().map_or(heard.subject.as_str(), DeviceId::as_str);
-    format!("false: {} about {about} at {} (alert {id}): nothing that it did explains it", heard.kind.as_str(), clock_text(heard.first_at))
+    format!(
+        "false: {} about {about} at {} (alert {id}): nothing that it did explains it",
+        heard.kind.as_str(),
+        clock_text(heard.first_at)
+    )
 }
 
 /// Nearest rank of sorted numbers.

@@ -79,7 +79,8 @@ fn half_a_minute_shows_every_kind_of_deed_and_leaves_time_for_their_alerts() {
             assert!(deed.began_at >= START + SETTLE_MILLIS, "{deed:?}");
             assert!(deed.due_at <= START + 30_000 - QUIET_MILLIS + ARRIVAL_MILLIS + 1_000, "{deed:?}");
         }
-        for (act, least) in [("pressed", 20), ("left its fence", 5), ("fell silent", 5), ("reported late", 5), ("battery low", 5)] {
+        for (act, least) in [("pressed", 20), ("left its fence", 5), ("fell silent", 5), ("reported late", 5), ("battery low", 5)]
+        {
             assert!(counts.get(act).is_some_and(|count| *count >= least), "seed {seed}: {counts:?}");
         }
         assert!(counts["sent junk"] >= 1, "{counts:?}");
@@ -162,8 +163,7 @@ fn a_run_answered_in_full_is_clean() {
     assert_eq!((verdict.duress_p50_ms, verdict.duress_p99_ms), (Some(20), Some(20)));
     assert_eq!(verdict.presses_sent, verdict.alerts["duress"]);
     let json = serde_json::to_value(&verdict).unwrap();
-    for field in
-        ["presses_sent", "presses_alerted", "duress_p50_ms", "duress_p99_ms", "alerts", "false_alerts", "missed_alerts"]
+    for field in ["presses_sent", "presses_alerted", "duress_p50_ms", "duress_p99_ms", "alerts", "false_alerts", "missed_alerts"]
     {
         assert!(json.get(field).is_some(), "{field}");
     }

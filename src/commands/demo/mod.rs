@@ -1,0 +1,3 @@
+//! The demonstration: embedded brokers and simulated devices.
+
+pub mod brokers;
