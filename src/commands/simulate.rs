@@ -270,8 +270,8 @@ pub async fn drive(
 fn step(fleet: &mut Fleet, clients: &BTreeMap<DeviceId, AsyncClient>, now: i64) {
     for send in fleet.advance(now) {
         let qos = if send.qos == 0 { QoS::AtMostOnce } else { QoS::AtLeastOnce };
-        let taken = clients.get(&send.device).map(|client| client.try_publish(send.mqtt_topic, qos, false, send.payload));
-        if !matches!(taken, Some(Ok(()))) {
+        let client = clients.get(&send.device);
+        if client.is_none_or(|client| client.try_publish(send.mqtt_topic, qos, false, send.payload).is_err()) {
             fleet.lost_one();
         }
     }

@@ -107,24 +107,35 @@ impl Area {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
+impl Area {
+    /// Metres from the boundary to a place in degrees, negative inside.
+    pub(super) fn beyond_boundary(&self, lat: f64, lon: f64) -> f64 {
+        let north = (lat - self.lat) * DEGREE_METRES;
+        let east = (lon - self.lon) * DEGREE_METRES * libm::cos(self.lat.to_radians());
+        distance(self.shape, Spot { east, north })
+    }
+}
 
-    /// Metres from the boundary, negative inside; by brute force over the outline.
-    fn distance(shape: Shape, spot: Spot) -> f64 {
-        match shape {
-            Shape::Circle { radius_metres } => (spot.east * spot.east + spot.north * spot.north).sqrt() - radius_metres,
-            Shape::Polygon(corners) => {
-                // All outlines are convex and anticlockwise: the farthest outside of any edge's line decides.
-                let edges = corners.iter().zip(corners.iter().cycle().skip(1));
-                let beyond = edges.map(|((x, y), (u, v))| {
-                    let (dx, dy) = (u - x, v - y);
-                    ((spot.east - x) * dy - (spot.north - y) * dx) / (dx * dx + dy * dy).sqrt()
-                });
-                beyond.fold(f64::NEG_INFINITY, f64::max)
-            }
+/// Metres from the boundary, negative inside; by brute force over the outline.
+#[cfg(test)]
+fn distance(shape: Shape, spot: Spot) -> f64 {
+    match shape {
+        Shape::Circle { radius_metres } => (spot.east * spot.east + spot.north * spot.north).sqrt() - radius_metres,
+        Shape::Polygon(corners) => {
+            // All outlines are convex and anticlockwise: the farthest outside of any edge's line decides.
+            let edges = corners.iter().zip(corners.iter().cycle().skip(1));
+            let beyond = edges.map(|((x, y), (u, v))| {
+                let (dx, dy) = (u - x, v - y);
+                ((spot.east - x) * dy - (spot.north - y) * dx) / (dx * dx + dy * dy).sqrt()
+            });
+            beyond.fold(f64::NEG_INFINITY, f64::max)
         }
     }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
 
     #[test]
     fn gates_lie_on_the_boundary_and_lead_out() {

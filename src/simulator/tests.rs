@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::terrain::Area;
 use super::*;
 use crate::alert::{Alert, Kind};
 use crate::device::{Content, Decoder};
@@ -220,4 +221,49 @@ fn what_nothing_explains_is_false() {
     judge.hear(&alert(251, Kind::LostContact, Some(&silent.device), ""), silent.alert_from - 1);
     let verdict = judge.verdict(fleet.deeds(), START + 30_000);
     assert_eq!((verdict.false_alerts, verdict.missed_alerts), (1, 1), "an alert before its time explains nothing");
+}
+
+/// Where fixes lie, by hand: metres beyond the device's boundary, with the time of the fix.
+fn fixes(sends: &[(i64, Send)], devices: &[DeviceId]) -> Vec<(DeviceId, i64, f64)> {
+    let mut fixes = Vec::new();
+    for (_, send) in sends {
+        let Ok(message) = serde_json::from_slice::<serde_json::Value>(&send.payload) else { continue };
+        let (Some(lat), Some(lon), Some(time)) =
+            (message["fix"]["lat"].as_f64(), message["fix"]["lon"].as_f64(), message["fix"]["time"].as_i64())
+        else {
+            continue;
+        };
+        let area = Area::of_device(devices.iter().position(|device| *device == send.device).unwrap());
+        fixes.push((send.device.clone(), time, area.beyond_boundary(lat, lon)));
+    }
+    fixes
+}
+
+#[test]
+fn only_leavers_come_near_a_boundary_and_they_are_clear_of_it_for_the_dwell() {
+    let (buffer, accuracy) = (15.0, 8.0);
+    let mut fleet = Fleet::new(plan(Some(30)), START);
+    let sends = run(&mut fleet, 30_000, true);
+    let devices: Vec<_> = fleet.devices().cloned().collect();
+    let outings: BTreeMap<_, _> =
+        fleet.deeds().iter().filter(|deed| matches!(deed.act, Act::LeftFence { .. })).map(|deed| (&deed.device, deed)).collect();
+    let mut clear: BTreeMap<DeviceId, Vec<i64>> = BTreeMap::new();
+    for (device, time, beyond) in fixes(&sends, &devices) {
+        match outings.get(&device) {
+            Some(outing) if beyond > 0.0 => {
+                assert!(time >= outing.began_at && outing.ended_at.is_none_or(|at| time <= at + 1_000), "{device} {beyond}");
+                if beyond > buffer + accuracy {
+                    clear.entry(device).or_default().push(time);
+                }
+            }
+            Some(_) => {}
+            None => assert!(beyond < -(buffer + accuracy), "{device} wandered to {beyond}"),
+        }
+    }
+    assert_eq!(clear.len(), outings.len());
+    for (device, times) in clear {
+        let (first, last) = (times[0], times[times.len() - 1]);
+        assert!(last - first >= Limits::DEMO.dwell_millis + ARRIVAL_MILLIS, "{device} was clear for {} ms", last - first);
+        assert!(first + Limits::DEMO.dwell_millis + 2_000 <= outings[&device].due_at, "{device}: due before it can come");
+    }
 }
