@@ -37,3 +37,4 @@ pub mod rulebooks;
 pub mod shutdown;
 pub mod simulator;
 pub mod time;
+pub mod watch;

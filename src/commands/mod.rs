@@ -110,7 +110,7 @@ pub fn main() -> ExitCode {
         Command::Rules(opts) => rules::run(&opts),
         Command::Alerts(opts) => alerts::run(&opts),
         Command::Topics(opts) => topics::run(&opts),
-        Command::Simulate(opts) => simulate::run(&opts),
+        Command::Simulate(opts) => simulate::run(&opts).map_err(Failure::from),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

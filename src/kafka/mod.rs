@@ -17,5 +17,5 @@ pub use fault::{Fault, FaultKind};
 pub use reader::{GroupMember, JournalReader, ReaderItem};
 pub use rulebook::{ApplyFault, RulebookItem, RulebookReader, rulebook_apply};
 pub use tail::{StartAt, TailItem, TopicTail};
-pub use topics::{Checked, Created, Topic, TopicFault, TopicNames, Weight, check, create};
+pub use topics::{Checked, Created, Topic, TopicFault, TopicNames, Weight, check as check_topics, create as create_topics};
 pub use writer::{Deliveries, Delivery, Outcome, Outgoing, RefusedReason, Ticket, Urgency, Writer};

@@ -1,0 +1,187 @@
+//! `lonewatch rules`: the rulebook as a folder of files, checked, compared and applied.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::run::cluster;
+use super::topics;
+use super::{ConfigOpts, Failure, terminal};
+use crate::clock;
+use crate::config::Settings;
+use crate::kafka::{Cluster, StartAt, TailItem, TopicNames, TopicTail, rulebook_apply};
+use crate::rulebook::{self, Entries, SourceFolder, StarterAnswers};
+
+/// How long Kafka may take.
+const WITHIN: Duration = Duration::from_secs(30);
+
+/// Options of `rules`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  lonewatch rules init rules && lonewatch rules check rules && lonewatch rules apply rules --reason 'first devices'")]
+pub struct Opts {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum What {
+    /// Writes a commented folder to begin with.
+    Init {
+        /// The folder; it must not exist, or be empty.
+        dir: PathBuf,
+    },
+    /// Checks a folder and says every mistake at once. Asks no Kafka.
+    Check {
+        /// The folder.
+        dir: PathBuf,
+    },
+    /// Shows what an apply would change.
+    Diff {
+        /// The folder.
+        dir: PathBuf,
+        #[command(flatten)]
+        config: ConfigOpts,
+    },
+    /// Puts a folder in force, whole or not at all, and makes its centres' topics.
+    Apply {
+        /// The folder.
+        dir: PathBuf,
+        #[command(flatten)]
+        config: ConfigOpts,
+        /// Why; kept with every entry that changes.
+        #[arg(long, default_value = "")]
+        reason: String,
+        /// Who; kept with every entry that changes.
+        #[arg(long, env = "USER", default_value = "unknown")]
+        author: String,
+        /// Copies of each partition of new centres' topics; without it the cluster's default.
+        #[arg(long)]
+        replicas: Option<u16>,
+    },
+}
+
+/// Runs the command.
+pub fn run(opts: &Opts) -> Result<(), Failure> {
+    match &opts.what {
+        What::Init { dir } => init(dir),
+        What::Check { dir } => {
+            let folder = checked(dir)?;
+            anstream::println!("{} {}: {} entries", terminal::good("good"), dir.display(), folder.len());
+            Ok(())
+        }
+        What::Diff { dir, config } => {
+            let (settings, folder) = (config.load()?, checked(dir)?);
+            let entries = entries(&cluster(&settings)?, &TopicNames::new(&settings.kafka.prefix))?;
+            show(&entries, &folder);
+            Ok(())
+        }
+        What::Apply { dir, config, reason, author, replicas } => {
+            let (settings, folder) = (config.load()?, checked(dir)?);
+            apply(&settings, &folder, author, reason, *replicas)
+        }
+    }
+}
+
+fn init(dir: &Path) -> Result<(), Failure> {
+    if fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_some()) {
+        return Err(Failure::new(format!("{} is not empty: name a new folder", dir.display())));
+    }
+    for (path, text) in rulebook::starter_folder(&StarterAnswers::default()) {
+        let path = dir.join(path);
+        let parent = path.parent().unwrap_or(dir);
+        fs::create_dir_all(parent).map_err(|fault| Failure::new(format!("cannot make {}: {fault}", parent.display())))?;
+        fs::write(&path, text).map_err(|fault| Failure::new(format!("cannot write {}: {fault}", path.display())))?;
+        anstream::println!("{} {}", terminal::good("wrote"), path.display());
+    }
+    anstream::println!("next: lonewatch rules check {}", dir.display());
+    Ok(())
+}
+
+/// Reads and checks a folder; all mistakes come at once.
+fn checked(dir: &Path) -> Result<SourceFolder, Failure> {
+    let mut files = Vec::new();
+    gather(dir, dir, &mut files)?;
+    files.sort();
+    rulebook::check(&files).map_err(|mistakes| Failure::all(mistakes.iter().map(|mistake| format!("{}/{mistake}", dir.display()))))
+}
+
+/// Every file of the folder that could be meant, as relative path and text. Hidden files (an editor's, git's) are passed over.
+fn gather(root: &Path, dir: &Path, files: &mut Vec<(String, String)>) -> Result<(), Failure> {
+    let unreadable = |path: &Path, fault: &std::io::Error| Failure::new(format!("cannot read {}: {fault}", path.display()));
+    for entry in fs::read_dir(dir).map_err(|fault| unreadable(dir, &fault))? {
+        let path = entry.map_err(|fault| unreadable(dir, &fault))?.path();
+        if path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.')) {
+            continue;
+        }
+        if path.is_dir() {
+            gather(root, &path, files)?;
+        } else {
+            let text = fs::read_to_string(&path).map_err(|fault| unreadable(&path, &fault))?;
+            let relative = path.strip_prefix(root).unwrap_or(&path).to_string_lossy().replace('\\', "/");
+            files.push((relative, text));
+        }
+    }
+    Ok(())
+}
+
+/// The rulebook topic as it stands.
+fn entries(cluster: &Cluster, names: &TopicNames) -> Result<Entries, Failure> {
+    let mut tail = TopicTail::open(cluster, &names.rulebook(), StartAt::Beginning, WITHIN)?;
+    let mut entries = Entries::new();
+    let deadline = clock::wall_millis() + i64::try_from(WITHIN.as_millis()).unwrap_or(i64::MAX);
+    while !tail.has_caught_up() {
+        match tail.poll(Duration::from_millis(500)) {
+            TailItem::Record { offset, key, payload, .. } => {
+                entries.read(offset, &String::from_utf8_lossy(&key), payload.as_deref());
+            }
+            TailItem::End { .. } => {}
+            TailItem::Idle | TailItem::Fault(_) if clock::wall_millis() < deadline => {}
+            TailItem::Idle => return Err(Failure::new(format!("{} was not read to its end in time", names.rulebook()))),
+            TailItem::Fault(fault) => return Err(fault.into()),
+        }
+    }
+    Ok(entries)
+}
+
+/// Prints the difference; how many lines it has.
+fn show(entries: &Entries, folder: &SourceFolder) -> usize {
+    let changes = rulebook::diff(entries, folder);
+    for change in &changes {
+        anstream::println!("{change}");
+    }
+    if changes.is_empty() {
+        anstream::println!("nothing to change: version {} is in force", entries.version());
+    }
+    changes.len()
+}
+
+fn apply(settings: &Settings, folder: &SourceFolder, author: &str, reason: &str, replicas: Option<u16>) -> Result<(), Failure> {
+    let cluster = cluster(settings)?;
+    let names = TopicNames::new(&settings.kafka.prefix);
+    let entries = entries(&cluster, &names)?;
+    show(&entries, folder);
+    // The topics come first: a centre that is in force must be writable.
+    let centres: Vec<_> = folder.rulebook().centres().map(|centre| centre.name.clone()).collect();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    topics::create(&runtime, settings, &cluster, &centres, replicas)?;
+    if let Some(version) = write(&cluster, &names, &entries, folder, author, reason)? {
+        anstream::println!("{} version {version}", terminal::good("in force:"));
+    }
+    Ok(())
+}
+
+/// Writes what changes in one transaction; the new version, or none where nothing changes.
+pub(super) fn write(
+    cluster: &Cluster,
+    names: &TopicNames,
+    entries: &Entries,
+    folder: &SourceFolder,
+    author: &str,
+    reason: &str,
+) -> Result<Option<i64>, Failure> {
+    let writes = rulebook::plan(entries, folder, author, reason, clock::wall_millis());
+    if writes.is_empty() {
+        return Ok(None);
+    }
+    Ok(Some(rulebook_apply(cluster, names, &writes, WITHIN)?))
+}

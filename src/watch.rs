@@ -1,0 +1,222 @@
+//! What a centre concludes from heartbeats: a partition that nobody claims, or that lags, is not watched. Pure, so that `alerts
+//! follow`, a console and a reference consumer judge alike.
+
+use std::collections::BTreeMap;
+
+use crate::alert::{Alert, Heartbeat, Lane};
+use crate::ids::{AlertId, FeedName};
+use crate::limits;
+
+/// Alerts whose newest revision is remembered; past it the one with the smallest id is forgotten, and may be shown again.
+const ALERTS_REMEMBERED_MAX: usize = 100_000;
+
+/// A change in what is watched.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sighted {
+    /// Milliseconds since the epoch.
+    pub at: i64,
+    /// Not watched any more, or watched again.
+    pub blind: bool,
+    /// What, and why.
+    pub text: String,
+}
+
+/// The state of a centre's view. Times are the reader's own clock, in milliseconds since the epoch.
+#[derive(Debug)]
+pub struct Watch {
+    began_at: i64,
+    partition_count: Option<u32>,
+    partitions: BTreeMap<u32, Claim>,
+    blind: BTreeMap<Subject, ()>,
+    revisions: BTreeMap<AlertId, u32>,
+}
+
+#[derive(Clone, Debug)]
+struct Claim {
+    detector: String,
+    seen_at: i64,
+    now_behind_millis: Option<i64>,
+    feeds: BTreeMap<(FeedName, Lane), Option<i64>>,
+}
+
+/// What can be watched or not.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Subject {
+    Everything,
+    Partition(u32),
+    Feed(FeedName, Lane),
+}
+
+impl Watch {
+    /// A view that begins now.
+    pub fn new(now_millis: i64) -> Self {
+        Self {
+            began_at: now_millis,
+            partition_count: None,
+            partitions: BTreeMap::new(),
+            blind: BTreeMap::new(),
+            revisions: BTreeMap::new(),
+        }
+    }
+
+    /// Takes a heartbeat. One that has waited in the log says nothing of the present.
+    pub fn beat(&mut self, beat: &Heartbeat, now_millis: i64) {
+        let age_millis = now_millis.saturating_sub(beat.at);
+        if age_millis >= limits::HEARTBEAT_MISSING_MILLIS {
+            return;
+        }
+        self.partition_count = Some(beat.partition_count);
+        for partition in &beat.partitions {
+            let feeds = partition.feeds.iter().map(|feed| ((feed.feed.clone(), feed.lane), feed.heard_behind_millis)).collect();
+            let claim = Claim {
+                detector: beat.detector.clone(),
+                seen_at: beat.at.min(now_millis),
+                now_behind_millis: partition.now_behind_millis,
+                feeds,
+            };
+            self.partitions.insert(partition.partition, claim);
+        }
+    }
+
+    /// Whether a revision is news: higher than any seen of its alert.
+    pub fn is_news(&mut self, alert: &Alert) -> bool {
+        let newest = self.revisions.get(&alert.id).copied().unwrap_or(0);
+        if alert.revision <= newest {
+            return false;
+        }
+        if self.revisions.len() >= ALERTS_REMEMBERED_MAX {
+            self.revisions.pop_first();
+        }
+        self.revisions.insert(alert.id, alert.revision);
+        true
+    }
+
+    /// What has changed since the last look.
+    pub fn judge(&mut self, now_millis: i64) -> Vec<Sighted> {
+        let wanted = self.not_watched(now_millis);
+        let mut changes = Vec::new();
+        for subject in self.blind.keys().filter(|subject| !wanted.contains_key(*subject)) {
+            changes.push(Sighted { at: now_millis, blind: false, text: subject.words() });
+        }
+        for (subject, why) in &wanted {
+            if !self.blind.contains_key(subject) {
+                changes.push(Sighted { at: now_millis, blind: true, text: format!("{}: {why}", subject.words()) });
+            }
+        }
+        self.blind = wanted.into_keys().map(|subject| (subject, ())).collect();
+        changes
+    }
+
+    fn not_watched(&self, now_millis: i64) -> BTreeMap<Subject, String> {
+        let limit = limits::HEARTBEAT_MISSING_MILLIS;
+        let mut blind = BTreeMap::new();
+        let Some(count) = self.partition_count else {
+            if now_millis.saturating_sub(self.began_at) >= limit {
+                blind.insert(Subject::Everything, "no detector has said anything for 10 s".to_owned());
+            }
+            return blind;
+        };
+        for partition in 0..count {
+            match self.partitions.get(&partition) {
+                None if now_millis.saturating_sub(self.began_at) >= limit => {
+                    blind.insert(Subject::Partition(partition), "no detector claims it".to_owned());
+                }
+                None => {}
+                Some(claim) => self.judge_claim(partition, claim, now_millis, &mut blind),
+            }
+        }
+        blind
+    }
+
+    fn judge_claim(&self, partition: u32, claim: &Claim, now_millis: i64, blind: &mut BTreeMap<Subject, String>) {
+        let limit = limits::HEARTBEAT_MISSING_MILLIS;
+        let silent_millis = now_millis.saturating_sub(claim.seen_at);
+        if silent_millis >= limit {
+            let why = format!("detector {} has said nothing for {} s", claim.detector, silent_millis / 1_000);
+            blind.insert(Subject::Partition(partition), why);
+            return;
+        }
+        if claim.now_behind_millis.is_none_or(|behind| behind >= limit) {
+            let behind = claim.now_behind_millis.map_or_else(|| "has read nothing yet".to_owned(), |b| format!("lags by {} s", b / 1_000));
+            blind.insert(Subject::Partition(partition), format!("detector {} {behind}", claim.detector));
+        }
+        for ((feed, lane), behind) in &claim.feeds {
+            if behind.is_none_or(|behind| behind >= limit) {
+                let why = behind.map_or_else(|| "was never heard".to_owned(), |behind| format!("not heard for {} s", behind / 1_000));
+                blind.insert(Subject::Feed(feed.clone(), *lane), why);
+            }
+        }
+    }
+}
+
+impl Subject {
+    fn words(&self) -> String {
+        match self {
+            Self::Everything => "the whole installation".to_owned(),
+            Self::Partition(partition) => format!("devices of partition {partition}"),
+            Self::Feed(feed, lane) => format!("{} of feed {feed}", lane.as_str()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::alert::{FORMAT, FeedBeat, PartitionBeat};
+
+    fn beat(at: i64, partitions: &[(u32, i64, i64)]) -> Heartbeat {
+        let partitions = partitions.iter().map(|(partition, now_behind, heard_behind)| PartitionBeat {
+            partition: *partition,
+            now_behind_millis: Some(*now_behind),
+            feeds: vec![FeedBeat {
+                feed: FeedName::parse("main").unwrap(),
+                lane: Lane::Duress,
+                heard_behind_millis: Some(*heard_behind),
+            }],
+            oldest_unacknowledged_alert_millis: None,
+        });
+        Heartbeat { format: FORMAT, detector: "d-0".into(), at, partition_count: 2, partitions: partitions.collect() }
+    }
+
+    fn said(watch: &mut Watch, now: i64) -> Vec<(bool, String)> {
+        watch.judge(now).into_iter().map(|sighted| (sighted.blind, sighted.text)).collect()
+    }
+
+    #[test]
+    fn silence_from_the_start_is_said_after_ten_seconds() {
+        let mut watch = Watch::new(0);
+        assert!(said(&mut watch, 9_999).is_empty());
+        assert_eq!(said(&mut watch, 10_000), [(true, "the whole installation: no detector has said anything for 10 s".to_owned())]);
+        assert!(said(&mut watch, 11_000).is_empty(), "once is enough");
+        watch.beat(&beat(12_000, &[(0, 0, 0), (1, 0, 0)]), 12_000);
+        assert_eq!(said(&mut watch, 12_000), [(false, "the whole installation".to_owned())]);
+    }
+
+    #[test]
+    fn a_partition_that_nobody_claims_and_a_detector_that_died_are_said() {
+        let mut watch = Watch::new(0);
+        watch.beat(&beat(1_000, &[(0, 0, 0)]), 1_000);
+        assert!(said(&mut watch, 5_000).is_empty());
+        let lines = said(&mut watch, 11_000);
+        assert_eq!(lines.len(), 2, "{lines:?}");
+        assert!(lines[0].1.contains("partition 0") && lines[0].1.contains("nothing for 10 s"), "{lines:?}");
+        assert!(lines[1].1.contains("partition 1") && lines[1].1.contains("no detector claims it"), "{lines:?}");
+    }
+
+    #[test]
+    fn lag_and_deaf_lanes_are_said_and_over() {
+        let mut watch = Watch::new(0);
+        watch.beat(&beat(1_000, &[(0, 10_000, 0), (1, 0, 12_000)]), 1_000);
+        let lines = said(&mut watch, 1_000);
+        assert!(lines[0].1.contains("lags by 10 s") && lines[1].1.contains("duress of feed main: not heard for 12 s"), "{lines:?}");
+        watch.beat(&beat(6_000, &[(0, 0, 0), (1, 0, 0)]), 6_000);
+        assert_eq!(said(&mut watch, 6_000).iter().filter(|(blind, _)| !blind).count(), 2);
+    }
+
+    #[test]
+    fn an_old_heartbeat_proves_no_life() {
+        let mut watch = Watch::new(100_000);
+        watch.beat(&beat(1_000, &[(0, 0, 0), (1, 0, 0)]), 100_000);
+        assert_eq!(said(&mut watch, 110_000).len(), 1);
+    }
+}
