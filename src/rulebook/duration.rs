@@ -36,7 +36,8 @@ pub(super) fn text(millis: i64) -> String {
     let mut text = String::new();
     for (name, unit) in UNITS {
         if rest >= unit {
-            text.push_str(&format!("{}{name}", rest / unit));
+            text += &(rest / unit).to_string();
+            text += name;
             rest %= unit;
         }
     }
@@ -54,7 +55,9 @@ mod tests {
         {
             assert_eq!(parse(written), Some(millis), "{written}");
         }
-        for wrong in ["", "10", "m", "-5m", "5 m", "5m1h", "5m5m", "1.5h", "5x", "99999999999999999999s", "é", "9223372036854775807d"] {
+        for wrong in
+            ["", "10", "m", "-5m", "5 m", "5m1h", "5m5m", "1.5h", "5x", "99999999999999999999s", "é", "9223372036854775807d"]
+        {
             assert_eq!(parse(wrong), None, "{wrong}");
         }
     }

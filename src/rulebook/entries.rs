@@ -34,7 +34,7 @@ pub(super) struct Stored {
 }
 
 /// The rulebook topic as read so far: feed it every record in order.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Entries {
     stored: BTreeMap<Key, Stored>,
     /// Faults of entries, then (from `unread` on) those that the last build found between entries.
@@ -44,10 +44,16 @@ pub struct Entries {
     version: i64,
 }
 
+impl Default for Entries {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Entries {
     /// Before the first record.
     pub fn new() -> Self {
-        Self { version: -1, ..Self::default() }
+        Self { stored: BTreeMap::new(), faults: Vec::new(), unread: 0, waiting: false, version: -1 }
     }
 
     /// Reads the next record; a commit entry yields the version that it makes.
@@ -57,7 +63,6 @@ impl Entries {
             Ok(Some(Committed)) => Some(self.build(offset)),
             Err(what) => {
                 self.forget_fault(key);
-                self.waiting = true;
                 let what = format!("{what}; the last good entry stays in force");
                 if self.unread < limits::ENTRY_FAULTS_MAX {
                     self.faults.insert(self.unread, EntryFault { offset, key: shown(key), what });
@@ -92,6 +97,12 @@ impl Entries {
     pub(super) fn spoiled(&self, key: &str) -> bool {
         let key = shown(key);
         self.faults[..self.unread].iter().any(|fault| fault.key == key)
+    }
+
+    /// Keys whose newest entry is unusable and that have none in force.
+    pub(super) fn never_usable(&self) -> impl Iterator<Item = Key> {
+        let keys = self.faults[..self.unread].iter().filter_map(|fault| Key::parse(&fault.key).ok());
+        keys.filter(|key| *key != Key::Commit && !self.stored.contains_key(key))
     }
 
     fn take(&mut self, offset: i64, text: &str, value: Option<&[u8]>) -> Result<Option<Committed>, String> {
@@ -223,7 +234,10 @@ impl<'a> Build<'a> {
 
     fn device(&mut self, key: &Key, id: &DeviceId, content: &'a super::content::DeviceContent, entry: i64) {
         let Some(tenant) = self.tenants.get(&content.tenant) else {
-            let what = format!("its tenant {} does not exist; it counts as unknown, its presses go to the feed's fallback centre", content.tenant);
+            let what = format!(
+                "its tenant {} does not exist; it counts as unknown, its presses go to the feed's fallback centre",
+                content.tenant
+            );
             return self.dangle(key, entry, what);
         };
         let centre = tenant.centre.clone();
@@ -259,8 +273,12 @@ impl<'a> Build<'a> {
                 None => self.dangle(key, entry, format!("its tenant {tenant} does not exist; the others hold")),
             }
         }
-        let feed =
-            Feed { name: name.clone(), tenants: content.tenants.clone(), fallback_centre: content.fallback_centre.clone(), entry };
+        let feed = Feed {
+            name: name.clone(),
+            tenants: content.tenants.clone(),
+            fallback_centre: content.fallback_centre.clone(),
+            entry,
+        };
         self.feeds.insert(name.clone(), feed);
     }
 

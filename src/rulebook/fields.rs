@@ -117,7 +117,12 @@ impl<'a> Fields<'a> {
     /// A duration within limits, in milliseconds.
     pub(super) fn duration(&self, key: &'static str, limits: RangeInclusive<i64>) -> Option<i64> {
         let value = self.value(key)?;
-        let millis = self.wanted(key, value, value.as_str().and_then(duration::parse), "a duration such as \"90s\", \"10m\" or \"1h30m\"")?;
+        let millis = self.wanted(
+            key,
+            value,
+            value.as_str().and_then(duration::parse),
+            "a duration such as \"90s\", \"10m\" or \"1h30m\"",
+        )?;
         if !limits.contains(&millis) {
             let (least, most) = (duration::text(*limits.start()), duration::text(*limits.end()));
             self.note(key, format!("is {}", duration::text(millis)), format!("write a duration from {least} to {most}"));

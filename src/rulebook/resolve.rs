@@ -37,8 +37,7 @@ pub(super) fn battery_limits_meet<'a>(levels: impl IntoIterator<Item = &'a Rules
 }
 
 fn lay_battery<'a>(levels: impl IntoIterator<Item = &'a RulesContent>) -> Laid<BatteryLow> {
-    let rule =
-        BatteryLow { low_percent: LOW_PERCENT_DEFAULT, clear_percent: CLEAR_PERCENT_DEFAULT, severity: Severity::Warning };
+    let rule = BatteryLow { low_percent: LOW_PERCENT_DEFAULT, clear_percent: CLEAR_PERCENT_DEFAULT, severity: Severity::Warning };
     let mut battery = Laid { on: true, rule };
     for level in levels {
         battery.lay(level.battery_low.as_ref(), |rule, part: &BatteryLowContent| {

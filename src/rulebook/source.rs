@@ -12,7 +12,7 @@ use super::content::{
     CentreContent, Content, DefaultsContent, DeviceContent, FeedContent, GroupContent, Key, RulesContent, TenantContent,
 };
 use super::fields::Fields;
-use super::mistake::{Mistake, Mistakes, suggestion};
+use super::mistake::{Mistake, Mistakes, or_suggestion};
 use super::resolve::battery_limits_meet;
 use super::source_fence::read_fences;
 use super::source_rules::{read_reconnect_grace, read_rules};
@@ -44,7 +44,7 @@ impl SourceFolder {
 /// Reads the folder's files, given as relative path (with `/`) and text.
 ///
 /// # Errors
-/// Every mistake in every file, in order of file and place.
+/// Every mistake in every file, by file.
 pub fn check(files: &[(String, String)]) -> Result<SourceFolder, Vec<Mistake>> {
     let mistakes = Mistakes::default();
     let mut reading = Reading::new(&mistakes);
@@ -262,7 +262,7 @@ impl<'m> Reading<'m> {
             return;
         }
         let known = self.named.iter().filter_map(|key| if let Key::Centre(name) = key { Some(name.as_str()) } else { None });
-        let mend = format!("add [centres.{centre}] to {INSTALLATION}, or {}", suggestion(centre.as_str(), known));
+        let mend = format!("add [centres.{centre}] to {INSTALLATION}{}", or_suggestion(centre.as_str(), known));
         self.note(key, field, format!("centre {centre} does not exist"), mend);
     }
 
@@ -271,7 +271,7 @@ impl<'m> Reading<'m> {
             return;
         }
         let known = self.named.iter().filter_map(|key| if let Key::Tenant(name) = key { Some(name.as_str()) } else { None });
-        let mend = format!("write tenants/{tenant}.toml, or {}", suggestion(tenant.as_str(), known));
+        let mend = format!("write tenants/{tenant}.toml{}", or_suggestion(tenant.as_str(), known));
         self.note(key, field, format!("tenant {tenant} does not exist"), mend);
     }
 
@@ -282,7 +282,7 @@ impl<'m> Reading<'m> {
         for group in groups.iter().filter(|group| !self.named.contains(&Key::Group(tenant.clone(), (*group).clone()))) {
             let known = (self.named.iter())
                 .filter_map(|key| if let Key::Group(of, name) = key { (of == tenant).then_some(name.as_str()) } else { None });
-            let mend = format!("add [groups.{group}] to tenants/{tenant}.toml, or {}", suggestion(group.as_str(), known));
+            let mend = format!("add [groups.{group}] to tenants/{tenant}.toml{}", or_suggestion(group.as_str(), known));
             self.note(key, field, format!("group {group} does not exist in tenant {tenant}"), mend);
         }
     }
@@ -326,7 +326,10 @@ fn read_feed(fields: Fields<'_>) -> Option<FeedContent> {
     }
     let fallback_centre = fields.name("fallback_centre", CentreName::parse);
     if fields.value("fallback_centre").is_none() {
-        fields.missing("fallback_centre", "name the centre that hears presses of unknown devices, as in fallback_centre = \"north\"");
+        fields.missing(
+            "fallback_centre",
+            "name the centre that hears presses of unknown devices, as in fallback_centre = \"north\"",
+        );
     }
     fields.done();
     let mut tenants = tenants?;
@@ -350,9 +353,14 @@ fn toml_table(file: &str, text: &str, mistakes: &Mistakes) -> Option<Map<String,
         Ok(table) => Some(table),
         Err(fault) => {
             let start = fault.span().map_or(0, |span| span.start.min(text.len()));
-            let line = text.as_bytes()[..start].iter().filter(|b| **b == b'\n').count() + 1;
+            let line = text.bytes().take(start).filter(|b| *b == b'\n').count() + 1;
             let message = fault.message().replace('\n', ", ");
-            mistakes.note(file, &format!("line {line}"), format!("is not TOML: {message}"), "mend this line; what else the file says could not be checked");
+            mistakes.note(
+                file,
+                &format!("line {line}"),
+                format!("is not TOML: {message}"),
+                "mend this line; what else the file says could not be checked",
+            );
             None
         }
     }

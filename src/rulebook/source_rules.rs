@@ -5,12 +5,8 @@ use super::fields::Fields;
 use crate::alert::{Severity, Stage};
 use crate::limits;
 
-pub(super) const SEVERITIES: [(&str, Severity); 4] = [
-    ("warning", Severity::Warning),
-    ("minor", Severity::Minor),
-    ("major", Severity::Major),
-    ("critical", Severity::Critical),
-];
+pub(super) const SEVERITIES: [(&str, Severity); 4] =
+    [("warning", Severity::Warning), ("minor", Severity::Minor), ("major", Severity::Major), ("critical", Severity::Critical)];
 pub(super) const STAGES: [(&str, Stage); 2] = [("live", Stage::Live), ("shadow", Stage::Shadow)];
 
 /// Rules that the entries have fields for and that this version does not act on.

@@ -23,9 +23,8 @@ impl Default for StarterAnswers {
 /// The starter folder's files: relative path and text.
 pub fn starter_folder(answers: &StarterAnswers) -> Vec<(String, String)> {
     let StarterAnswers { centre, feed, tenant, zone } = answers;
-    let fill = |text: &str| {
-        text.replace("{centre}", centre).replace("{feed}", feed).replace("{tenant}", tenant).replace("{zone}", zone)
-    };
+    let fill =
+        |text: &str| text.replace("{centre}", centre).replace("{feed}", feed).replace("{tenant}", tenant).replace("{zone}", zone);
     vec![
         ("installation.toml".to_owned(), fill(INSTALLATION)),
         (format!("tenants/{tenant}.toml"), fill(TENANT)),
