@@ -4,6 +4,7 @@
 //! its key in force; nothing takes effect before the next commit.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 
 use super::Rulebook;
@@ -23,6 +24,13 @@ pub struct EntryFault {
     pub key: String,
     /// What is wrong and what holds instead.
     pub what: String,
+}
+
+impl fmt::Display for EntryFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { offset, key, what } = self;
+        write!(f, "rulebook entry {key} at offset {offset}: {what}")
+    }
 }
 
 /// An entry in force, or waiting for the next commit.

@@ -53,6 +53,7 @@ pub fn check(files: &[(String, String)]) -> Result<SourceFolder, Vec<Mistake>> {
     }
     if !files.iter().any(|(file, _)| file == INSTALLATION) {
         mistakes.note(INSTALLATION, "", "is missing", "write one with centres and feeds; `lonewatch rules init` shows how");
+        reading.installation_garbled = true;
     }
     reading.references();
     let Reading { contents, .. } = reading;
@@ -77,6 +78,7 @@ pub(super) struct Reading<'m> {
     named: BTreeSet<Key>,
     /// Tenants whose file is no TOML: their groups are anybody's guess.
     garbled: BTreeSet<TenantName>,
+    /// Its file is no TOML or not there: centres and feeds are anybody's guess.
     installation_garbled: bool,
 }
 
@@ -209,9 +211,10 @@ impl<'m> Reading<'m> {
 
     /// What no file can know alone: that names exist, that somebody hears each tenant, that inherited limits fit.
     fn references(&self) {
+        let heard = self.heard();
         for (key, content) in &self.contents {
             match content {
-                Content::Tenant(tenant) => self.tenant_references(key, tenant),
+                Content::Tenant(tenant) => self.tenant_references(key, tenant, heard.as_ref()),
                 Content::Device(device) => {
                     self.group_exists(key, "group", &device.tenant, device.group.as_slice());
                     self.battery_fits(key, &device.tenant, device.group.as_ref(), Some(&device.rules));
@@ -239,13 +242,19 @@ impl<'m> Reading<'m> {
         }
     }
 
-    fn tenant_references(&self, key: &Key, tenant: &TenantContent) {
+    /// The tenants that feeds carry; none where a feed could not be read, for it may carry any.
+    fn heard(&self) -> Option<BTreeSet<&TenantName>> {
+        let unread = self.named.iter().any(|key| matches!(key, Key::Feed(_)) && !self.contents.contains_key(key));
+        let feeds =
+            self.contents.values().filter_map(|content| if let Content::Feed(feed) = content { Some(feed) } else { None });
+        (!unread && !self.installation_garbled).then(|| feeds.flat_map(|feed| &feed.tenants).collect())
+    }
+
+    fn tenant_references(&self, key: &Key, tenant: &TenantContent, heard: Option<&BTreeSet<&TenantName>>) {
         let Key::Tenant(name) = key else { return };
         self.centre_exists(key, "centre", &tenant.centre);
         self.battery_fits(key, name, None, None);
-        let heard = (self.contents.values()).any(|content| matches!(content, Content::Feed(feed) if feed.tenants.contains(name)));
-        let feeds_are_known = self.named.iter().all(|key| !matches!(key, Key::Feed(_)) || self.contents.contains_key(key));
-        if !heard && feeds_are_known && !self.installation_garbled {
+        if heard.is_some_and(|heard| !heard.contains(name)) {
             let mend = format!("add {name:?} to the tenants of a feed in {INSTALLATION}");
             self.note(key, "", format!("no feed carries the devices of tenant {name}"), mend);
         }
