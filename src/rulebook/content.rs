@@ -337,7 +337,7 @@ impl Content {
     }
 }
 
-fn within<T: PartialOrd + fmt::Display>(what: &str, value: T, least: T, most: T) -> Result<(), String> {
+fn within<T: PartialOrd + fmt::Display + Copy>(what: &str, value: T, least: T, most: T) -> Result<(), String> {
     if value >= least && value <= most { Ok(()) } else { Err(format!("{what} is {value}, must be {least} to {most}")) }
 }
 

@@ -36,7 +36,8 @@ pub(super) fn text(millis: i64) -> String {
     let mut text = String::new();
     for (name, unit) in UNITS {
         if rest >= unit {
-            text.push_str(&format!("{}{name}", rest / unit));
+            text += &(rest / unit).to_string();
+            text += name;
             rest %= unit;
         }
     }

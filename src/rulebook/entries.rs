@@ -4,6 +4,7 @@
 //! its key in force; nothing takes effect before the next commit.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 
 use super::Rulebook;
@@ -25,6 +26,13 @@ pub struct EntryFault {
     pub what: String,
 }
 
+impl fmt::Display for EntryFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { offset, key, what } = self;
+        write!(f, "rulebook entry {key} at offset {offset}: {what}")
+    }
+}
+
 /// An entry in force, or waiting for the next commit.
 #[derive(Clone, Debug)]
 pub(super) struct Stored {
@@ -34,7 +42,7 @@ pub(super) struct Stored {
 }
 
 /// The rulebook topic as read so far: feed it every record in order.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Entries {
     stored: BTreeMap<Key, Stored>,
     /// Faults of entries, then (from `unread` on) those that the last build found between entries.
@@ -44,10 +52,16 @@ pub struct Entries {
     version: i64,
 }
 
+impl Default for Entries {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Entries {
     /// Before the first record.
     pub fn new() -> Self {
-        Self { version: -1, ..Self::default() }
+        Self { stored: BTreeMap::new(), faults: Vec::new(), unread: 0, waiting: false, version: -1 }
     }
 
     /// Reads the next record; a commit entry yields the version that it makes.
@@ -57,7 +71,6 @@ impl Entries {
             Ok(Some(Committed)) => Some(self.build(offset)),
             Err(what) => {
                 self.forget_fault(key);
-                self.waiting = true;
                 let what = format!("{what}; the last good entry stays in force");
                 if self.unread < limits::ENTRY_FAULTS_MAX {
                     self.faults.insert(self.unread, EntryFault { offset, key: shown(key), what });
@@ -92,6 +105,12 @@ impl Entries {
     pub(super) fn spoiled(&self, key: &str) -> bool {
         let key = shown(key);
         self.faults[..self.unread].iter().any(|fault| fault.key == key)
+    }
+
+    /// Keys whose newest entry is unusable and that have none in force.
+    pub(super) fn never_usable(&self) -> impl Iterator<Item = Key> {
+        let keys = self.faults[..self.unread].iter().filter_map(|fault| Key::parse(&fault.key).ok());
+        keys.filter(|key| *key != Key::Commit && !self.stored.contains_key(key))
     }
 
     fn take(&mut self, offset: i64, text: &str, value: Option<&[u8]>) -> Result<Option<Committed>, String> {

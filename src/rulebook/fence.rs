@@ -8,7 +8,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::content::FenceContent;
-use super::geometry::Outline;
+use super::geometry::{Outline, Reach};
 use super::model::Meaning;
 use crate::alert::{Severity, Stage};
 use crate::ids::{FenceName, GroupName, TenantName};
@@ -121,7 +121,8 @@ impl FenceIndex {
     /// Adds to `found` the slots, ascending, of the tenant's fences whose boundary or inside may lie within reach of the position.
     pub fn near(&self, tenant: &TenantName, position: Position, reach_metres: f64, found: &mut Vec<FenceSlot>) {
         let Some(range) = self.tenants.get(tenant) else { return };
-        let near = range.clone().filter(|at| self.fences[*at].outline.may_reach(position, reach_metres));
+        let reach = Reach::of(position, reach_metres);
+        let near = range.clone().filter(|at| self.fences[*at].outline.may_reach(&reach));
         found.extend(near.map(slot));
     }
 }

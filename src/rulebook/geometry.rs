@@ -129,7 +129,7 @@ pub(super) fn side_of<'a>(rings: impl IntoIterator<Item = &'a [Vertex]>, scale: 
 }
 
 /// The smallest box around a part, in units, with what its metres add around it.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, PartialEq)]
 struct Bounds {
     south: i32,
     north: i32,
@@ -153,25 +153,44 @@ impl Bounds {
         bounds
     }
 
-    fn may_reach(&self, position: Position, position_cosine: f64, reach_metres: f64) -> bool {
-        let (lat, lon) = (i64::from(position.lat_e7()), i64::from(position.lon_e7()));
+    fn may_reach(&self, reach: &Reach) -> bool {
+        let (lat, lon) = (i64::from(reach.position.lat_e7()), i64::from(reach.position.lon_e7()));
         let north = (i64::from(self.south) - lat).max(lat - i64::from(self.north)).max(0);
         let [west, east] = [i64::from(self.west), i64::from(self.east)];
         let east = [lon - TURN, lon, lon + TURN].map(|lon| (west - lon).max(lon - east).max(0)).into_iter().min().unwrap_or(0);
-        let [north, east] = [as_f64(north), as_f64(east) * self.cosine.min(position_cosine)];
-        let reach = (reach_metres + self.pad_metres + SLACK_METRES) / METRES_PER_UNIT;
+        let [north, east] = [as_f64(north), as_f64(east) * self.cosine.min(reach.cosine)];
+        let reach = (reach.metres + self.pad_metres + SLACK_METRES) / METRES_PER_UNIT;
         north * north + east * east <= reach * reach
     }
 }
 
 /// A shape with what is worked out once: boxes around its parts, and where it was cut at the antimeridian.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub(super) struct Outline {
     parts: Vec<Bounds>,
     /// Latitudes between which the shape crosses the antimeridian.
     cuts: Vec<(i32, i32)>,
     /// What is boundary after all among the edges along the antimeridian of a shape with cuts.
     along: Vec<[Vertex; 2]>,
+}
+
+impl fmt::Debug for Outline {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Outline(redacted)")
+    }
+}
+
+/// A circle around a position, with what looking for shapes in it needs more than once.
+pub(super) struct Reach {
+    position: Position,
+    cosine: f64,
+    metres: f64,
+}
+
+impl Reach {
+    pub(super) fn of(position: Position, metres: f64) -> Self {
+        Self { position, cosine: cosine(f64::from(position.lat_e7())), metres }
+    }
 }
 
 impl Outline {
@@ -193,10 +212,9 @@ impl Outline {
         }
     }
 
-    /// Whether the shape may lie within reach of the position: never a wrong no.
-    pub(super) fn may_reach(&self, position: Position, reach_metres: f64) -> bool {
-        let position_cosine = cosine(f64::from(position.lat_e7()));
-        self.parts.iter().any(|part| part.may_reach(position, position_cosine, reach_metres))
+    /// Whether the shape may lie within reach: never a wrong no.
+    pub(super) fn may_reach(&self, reach: &Reach) -> bool {
+        self.parts.iter().any(|part| part.may_reach(reach))
     }
 
     /// Metres to the boundary, negative inside, zero on it.

@@ -39,25 +39,30 @@ impl Mistakes {
         self.0.borrow().len()
     }
 
-    /// All of them, in order of file and place.
+    /// All of them, by file; within a file as they were found, which is from its top as far as a key's place can tell.
     pub(super) fn into_sorted(self) -> Vec<Mistake> {
         let mut mistakes = self.0.into_inner();
-        mistakes.sort();
-        mistakes.dedup();
+        mistakes.sort_by(|a, b| a.file.cmp(&b.file));
         mistakes
     }
 }
 
 /// "did you mean" for a word that is none of those known: the nearest, or the list.
-pub(super) fn suggestion<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> String {
-    let known: Vec<&str> = known.into_iter().collect();
-    let near = known.iter().map(|candidate| (edits(word, candidate), *candidate)).min();
-    match near {
-        Some((distance, candidate)) if distance <= 1 + candidate.len() / 4 => format!("did you mean `{candidate}`?"),
-        Some(_) if known.len() <= 12 => format!("known here: {}", known.join(", ")),
-        Some(_) => "it is not among those known here".to_owned(),
-        None => "nothing of the kind is known".to_owned(),
-    }
+pub(super) fn suggestion<'a>(word: &str, known: impl IntoIterator<Item = &'a str> + Clone) -> String {
+    nearest(word, known.clone()).map_or_else(
+        || format!("known here: {}", known.into_iter().collect::<Vec<_>>().join(", ")),
+        |candidate| format!("did you mean `{candidate}`?"),
+    )
+}
+
+/// The same as the end of another mend; nothing where no known word is near.
+pub(super) fn or_suggestion<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> String {
+    nearest(word, known).map_or_else(String::new, |candidate| format!(", or did you mean `{candidate}`?"))
+}
+
+fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let (distance, candidate) = known.into_iter().map(|candidate| (edits(word, candidate), candidate)).min()?;
+    (distance <= 1 + candidate.len() / 4).then_some(candidate)
 }
 
 /// Levenshtein distance.
@@ -84,7 +89,7 @@ mod tests {
     fn a_near_word_is_suggested_and_a_far_one_lists_what_there_is() {
         assert_eq!(suggestion("silense", ["severity", "silence"]), "did you mean `silence`?");
         assert_eq!(suggestion("colour", ["severity", "silence"]), "known here: severity, silence");
-        assert_eq!(suggestion("x", []), "nothing of the kind is known");
+        assert_eq!(or_suggestion("colour", ["severity"]), "");
     }
 
     #[test]

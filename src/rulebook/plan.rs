@@ -52,7 +52,7 @@ impl fmt::Display for Change {
     }
 }
 
-/// The difference between what the topic holds and what the folder wants, in order of key.
+/// The difference between what the topic holds and what the folder wants: new and changed entries in order of key, then those that go.
 pub fn diff(current: &Entries, desired: &SourceFolder) -> Vec<Change> {
     let mut changes = Vec::new();
     for (key, content) in desired.contents() {
@@ -72,6 +72,10 @@ pub fn diff(current: &Entries, desired: &SourceFolder) -> Vec<Change> {
     }
     for key in current.stored().keys().filter(|key| !desired.contents().contains_key(*key)) {
         changes.push(Change { kind: ChangeKind::Removed, key: key.to_string(), details: Vec::new() });
+    }
+    for key in current.never_usable().filter(|key| !desired.contents().contains_key(key)) {
+        let details = vec!["was never usable".to_owned()];
+        changes.push(Change { kind: ChangeKind::Removed, key: key.to_string(), details });
     }
     changes
 }

@@ -12,7 +12,7 @@ use super::content::{
     CentreContent, Content, DefaultsContent, DeviceContent, FeedContent, GroupContent, Key, RulesContent, TenantContent,
 };
 use super::fields::Fields;
-use super::mistake::{Mistake, Mistakes, suggestion};
+use super::mistake::{Mistake, Mistakes, or_suggestion};
 use super::resolve::battery_limits_meet;
 use super::source_fence::read_fences;
 use super::source_rules::{read_reconnect_grace, read_rules};
@@ -44,7 +44,7 @@ impl SourceFolder {
 /// Reads the folder's files, given as relative path (with `/`) and text.
 ///
 /// # Errors
-/// Every mistake in every file, in order of file and place.
+/// Every mistake in every file, by file.
 pub fn check(files: &[(String, String)]) -> Result<SourceFolder, Vec<Mistake>> {
     let mistakes = Mistakes::default();
     let mut reading = Reading::new(&mistakes);
@@ -53,6 +53,7 @@ pub fn check(files: &[(String, String)]) -> Result<SourceFolder, Vec<Mistake>> {
     }
     if !files.iter().any(|(file, _)| file == INSTALLATION) {
         mistakes.note(INSTALLATION, "", "is missing", "write one with centres and feeds; `lonewatch rules init` shows how");
+        reading.installation_garbled = true;
     }
     reading.references();
     let Reading { contents, .. } = reading;
@@ -77,6 +78,7 @@ pub(super) struct Reading<'m> {
     named: BTreeSet<Key>,
     /// Tenants whose file is no TOML: their groups are anybody's guess.
     garbled: BTreeSet<TenantName>,
+    /// Its file is no TOML or not there: centres and feeds are anybody's guess.
     installation_garbled: bool,
 }
 
@@ -209,9 +211,10 @@ impl<'m> Reading<'m> {
 
     /// What no file can know alone: that names exist, that somebody hears each tenant, that inherited limits fit.
     fn references(&self) {
+        let heard = self.heard();
         for (key, content) in &self.contents {
             match content {
-                Content::Tenant(tenant) => self.tenant_references(key, tenant),
+                Content::Tenant(tenant) => self.tenant_references(key, tenant, heard.as_ref()),
                 Content::Device(device) => {
                     self.group_exists(key, "group", &device.tenant, device.group.as_slice());
                     self.battery_fits(key, &device.tenant, device.group.as_ref(), Some(&device.rules));
@@ -239,13 +242,19 @@ impl<'m> Reading<'m> {
         }
     }
 
-    fn tenant_references(&self, key: &Key, tenant: &TenantContent) {
+    /// The tenants that feeds carry; none where a feed could not be read, for it may carry any.
+    fn heard(&self) -> Option<BTreeSet<&TenantName>> {
+        let unread = self.named.iter().any(|key| matches!(key, Key::Feed(_)) && !self.contents.contains_key(key));
+        let feeds =
+            self.contents.values().filter_map(|content| if let Content::Feed(feed) = content { Some(feed) } else { None });
+        (!unread && !self.installation_garbled).then(|| feeds.flat_map(|feed| &feed.tenants).collect())
+    }
+
+    fn tenant_references(&self, key: &Key, tenant: &TenantContent, heard: Option<&BTreeSet<&TenantName>>) {
         let Key::Tenant(name) = key else { return };
         self.centre_exists(key, "centre", &tenant.centre);
         self.battery_fits(key, name, None, None);
-        let heard = (self.contents.values()).any(|content| matches!(content, Content::Feed(feed) if feed.tenants.contains(name)));
-        let feeds_are_known = self.named.iter().all(|key| !matches!(key, Key::Feed(_)) || self.contents.contains_key(key));
-        if !heard && feeds_are_known && !self.installation_garbled {
+        if heard.is_some_and(|heard| !heard.contains(name)) {
             let mend = format!("add {name:?} to the tenants of a feed in {INSTALLATION}");
             self.note(key, "", format!("no feed carries the devices of tenant {name}"), mend);
         }
@@ -262,7 +271,7 @@ impl<'m> Reading<'m> {
             return;
         }
         let known = self.named.iter().filter_map(|key| if let Key::Centre(name) = key { Some(name.as_str()) } else { None });
-        let mend = format!("add [centres.{centre}] to {INSTALLATION}, or {}", suggestion(centre.as_str(), known));
+        let mend = format!("add [centres.{centre}] to {INSTALLATION}{}", or_suggestion(centre.as_str(), known));
         self.note(key, field, format!("centre {centre} does not exist"), mend);
     }
 
@@ -271,7 +280,7 @@ impl<'m> Reading<'m> {
             return;
         }
         let known = self.named.iter().filter_map(|key| if let Key::Tenant(name) = key { Some(name.as_str()) } else { None });
-        let mend = format!("write tenants/{tenant}.toml, or {}", suggestion(tenant.as_str(), known));
+        let mend = format!("write tenants/{tenant}.toml{}", or_suggestion(tenant.as_str(), known));
         self.note(key, field, format!("tenant {tenant} does not exist"), mend);
     }
 
@@ -282,7 +291,7 @@ impl<'m> Reading<'m> {
         for group in groups.iter().filter(|group| !self.named.contains(&Key::Group(tenant.clone(), (*group).clone()))) {
             let known = (self.named.iter())
                 .filter_map(|key| if let Key::Group(of, name) = key { (of == tenant).then_some(name.as_str()) } else { None });
-            let mend = format!("add [groups.{group}] to tenants/{tenant}.toml, or {}", suggestion(group.as_str(), known));
+            let mend = format!("add [groups.{group}] to tenants/{tenant}.toml{}", or_suggestion(group.as_str(), known));
             self.note(key, field, format!("group {group} does not exist in tenant {tenant}"), mend);
         }
     }
@@ -353,7 +362,7 @@ fn toml_table(file: &str, text: &str, mistakes: &Mistakes) -> Option<Map<String,
         Ok(table) => Some(table),
         Err(fault) => {
             let start = fault.span().map_or(0, |span| span.start.min(text.len()));
-            let line = text.as_bytes()[..start].iter().filter(|b| **b == b'\n').count() + 1;
+            let line = text.bytes().take(start).filter(|b| *b == b'\n').count() + 1;
             let message = fault.message().replace('\n', ", ");
             mistakes.note(
                 file,

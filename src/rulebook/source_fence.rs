@@ -26,7 +26,7 @@ const DWELL_MILLIS_DEFAULT: i64 = 30 * SECOND_MILLIS;
 const SPLIT: &str =
     "cut it at the antimeridian into a MultiPolygon whose parts end at longitude 180 and -180 (RFC 7946, section 3.1.9)";
 
-/// Reads a file of fences: a FeatureCollection or a Feature.
+/// Reads a file of fences: a feature collection or one feature.
 pub(super) fn read_fences(file: &str, text: &str, reading: &mut Reading<'_>) {
     let value: Value = match serde_json::from_str(text) {
         Ok(value) => value,
@@ -108,6 +108,7 @@ fn read_properties(draw: &Draw<'_>, properties: &Map<String, Value>, geometry: &
     fields.done();
     let content = match (meaning, shape) {
         (Some(meaning), Some(shape)) => {
+            let buffer_metres = centimetres(buffer_metres);
             Some(FenceContent { meaning, groups, severity, stage, buffer_metres, dwell_millis, schedule: None, shape })
         }
         (None, _) | (_, None) => None,
@@ -133,12 +134,12 @@ impl Draw<'_> {
             GeometryValue::Polygon { coordinates } => self.polygons(std::slice::from_ref(coordinates)),
             GeometryValue::MultiPolygon { coordinates } => self.polygons(coordinates),
             GeometryValue::Point { coordinates } => {
-                let middle = self.vertex("point", coordinates);
+                let middle = vertex_of(coordinates).map_err(|(wrong, mend)| self.note("point", wrong, mend)).ok();
                 let radius = fields.number("radius_metres", limits::FENCE_RADIUS_METRES_MIN..=limits::FENCE_RADIUS_METRES_MAX);
                 if fields.value("radius_metres").is_none() {
                     fields.missing("radius_metres", "a Point is a circle: give its radius, or draw a Polygon");
                 }
-                Some(Shape::Circle { middle: middle?, radius_metres: radius? })
+                Some(Shape::Circle { middle: middle?, radius_metres: centimetres(radius?) })
             }
             GeometryValue::LineString { coordinates } => self.corridor(std::slice::from_ref(coordinates), fields),
             GeometryValue::MultiLineString { coordinates } => self.corridor(coordinates, fields),
@@ -175,7 +176,7 @@ impl Draw<'_> {
             self.note("", "has no lines", "draw at least one");
             return None;
         }
-        Some(Shape::Corridor { paths, width_metres: width? })
+        Some(Shape::Corridor { paths, width_metres: centimetres(width?) })
     }
 
     /// Polygons whose rings are closed and cross nothing. Every ring is looked at before any verdict on how they lie.
@@ -216,10 +217,13 @@ impl Draw<'_> {
         let mut ring = Ring::new();
         let mut numbers = Vec::new();
         for (at, vertex) in vertices.iter().enumerate() {
-            if ring.last() != Some(vertex) {
+            if ring.last() == Some(vertex) {
+                // Of coordinates in one place, the last is where the next edge starts.
+                numbers.pop();
+            } else {
                 ring.push(*vertex);
-                numbers.push(at + 1);
             }
+            numbers.push(at + 1);
         }
         if vertices.first() != vertices.last() {
             let mend = "end the ring with its first coordinate";
@@ -237,30 +241,18 @@ impl Draw<'_> {
         Some((ring, numbers))
     }
 
+    /// The first coordinate that is wrong stands for the others of its line: they are mostly wrong in the same way.
     fn vertices(&self, place: &str, line: &[geojson::Position]) -> Option<Vec<Vertex>> {
-        let read: Vec<Option<Vertex>> = (line.iter().enumerate())
-            .map(|(at, position)| self.vertex(&format!("{place}, coordinate {}", at + 1), position))
-            .collect();
-        read.into_iter().collect()
-    }
-
-    fn vertex(&self, place: &str, position: &geojson::Position) -> Option<Vertex> {
-        let &[lon, lat, ..] = position.as_slice() else {
-            self.note(place, "has under 2 numbers", "write [longitude, latitude]");
-            return None;
-        };
-        if let Some(position) = Position::from_degrees(lat, lon) {
-            return Some([position.lon_e7(), position.lat_e7()]);
+        let read: Vec<_> = line.iter().map(vertex_of).collect();
+        let wrong = read.iter().filter(|vertex| vertex.is_err()).count();
+        for (at, vertex) in read.iter().enumerate() {
+            if let Err((what, mend)) = vertex {
+                let more = if wrong > 1 { format!(" ({} more of this line are wrong)", wrong - 1) } else { String::new() };
+                self.note(&format!("{place}, coordinate {}", at + 1), format!("{what}{more}"), mend);
+                return None;
+            }
         }
-        let mend = if lon.abs() > 180.0 && lon.abs() <= 360.0 && lat.abs() <= 90.0 {
-            format!("keep longitudes within 180 degrees; if the shape crosses there, {SPLIT}")
-        } else if lon.abs() <= 90.0 && lat.abs() <= 180.0 {
-            "GeoJSON writes [longitude, latitude]: are the two swapped?".to_owned()
-        } else {
-            "write [longitude, latitude] in degrees of WGS 84".to_owned()
-        };
-        self.note(place, format!("[{lon}, {lat}] is not on Earth"), mend);
-        None
+        Some(read.into_iter().flatten().collect())
     }
 
     fn count(&self, vertices: usize) -> Option<()> {
@@ -310,6 +302,24 @@ impl Draw<'_> {
     }
 }
 
+/// A coordinate, or what is wrong with it and the mend.
+fn vertex_of(position: &geojson::Position) -> Result<Vertex, (String, String)> {
+    let &[lon, lat, ..] = position.as_slice() else {
+        return Err(("has under 2 numbers".to_owned(), "write [longitude, latitude]".to_owned()));
+    };
+    if let Some(position) = Position::from_degrees(lat, lon) {
+        return Ok([position.lon_e7(), position.lat_e7()]);
+    }
+    let mend = if lon.abs() > 180.0 && lon.abs() <= 360.0 && lat.abs() <= 90.0 {
+        format!("keep longitudes within 180 degrees; if the shape crosses there, {SPLIT}")
+    } else if lon.abs() <= 90.0 && lat.abs() <= 180.0 {
+        "GeoJSON writes [longitude, latitude]: are the two swapped?".to_owned()
+    } else {
+        "write [longitude, latitude] in degrees of WGS 84".to_owned()
+    };
+    Err((format!("[{lon}, {lat}] is not on Earth"), mend))
+}
+
 fn polygon_place(parts: usize, polygon: usize) -> String {
     if parts == 1 { "polygon".to_owned() } else { format!("polygon {}", polygon + 1) }
 }
@@ -324,6 +334,11 @@ fn spans_over_half<'a>(vertices: impl Iterator<Item = &'a Vertex> + Clone) -> bo
         (Some(west), Some(east)) => east - west > i64::from(HALF_TURN),
         (None, _) | (_, None) => false,
     }
+}
+
+/// Metres to the centimetre: short decimals survive JSON to the bit, so that an entry read back equals the one that was written.
+fn centimetres(metres: f64) -> f64 {
+    (metres * 100.0).round() / 100.0
 }
 
 fn short(text: &str) -> String {

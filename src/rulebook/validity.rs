@@ -26,7 +26,7 @@ pub(super) enum RingFault {
 
 /// Every fault of polygons, one for each ring or pair of rings. Rings are closed, have no vertex twice in a row and at least 3 corners.
 pub(super) fn faults(polygons: &[Vec<Ring>]) -> Vec<RingFault> {
-    let meetings = sweep(edges_of(polygons));
+    let meetings = sweep(&edges_of(polygons));
     let mut faults: Vec<RingFault> = Vec::new();
     let mut touching = BTreeSet::new();
     for ((one, other), (meeting, from, to)) in meetings {
@@ -86,10 +86,10 @@ enum Meeting {
 }
 
 /// The worst meeting of each pair of rings (a pair of a ring with itself included), with the edges' indices.
-fn sweep(edges: Vec<Edge>) -> BTreeMap<(RingAt, RingAt), (Meeting, usize, usize)> {
+fn sweep(edges: &[Edge]) -> BTreeMap<(RingAt, RingAt), (Meeting, usize, usize)> {
     let mut found: BTreeMap<(RingAt, RingAt), (Meeting, usize, usize)> = BTreeMap::new();
     let mut open: Vec<&Edge> = Vec::new();
-    for edge in &edges {
+    for edge in edges {
         open.retain(|other| other.east() >= edge.west());
         for other in &open {
             let (first, second) =
@@ -100,7 +100,7 @@ fn sweep(edges: Vec<Edge>) -> BTreeMap<(RingAt, RingAt), (Meeting, usize, usize)
                 .entry((first.ring, second.ring))
                 .and_modify(|known| {
                     if new.0 > known.0 {
-                        *known = new
+                        *known = new;
                     }
                 })
                 .or_insert(new);
@@ -162,13 +162,11 @@ fn misplaced(polygons: &[Vec<Ring>], touching: &BTreeSet<(RingAt, RingAt)>) -> V
                 }
             }
         }
-        for other in polygon + 1..polygons.len() {
+        for (other, other_rings) in polygons.iter().enumerate().skip(polygon + 1) {
             let free = match relate((polygon, 0), (other, 0)) {
                 Relation::Apart => true,
                 Relation::Around => (1..rings.len()).any(|hole| relate((polygon, hole), (other, 0)) == Relation::Around),
-                Relation::Within => {
-                    (1..polygons[other].len()).any(|hole| relate((other, hole), (polygon, 0)) == Relation::Around)
-                }
+                Relation::Within => (1..other_rings.len()).any(|hole| relate((other, hole), (polygon, 0)) == Relation::Around),
                 Relation::Mixed => false,
             };
             if !free {
