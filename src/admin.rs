@@ -52,7 +52,12 @@ pub fn collect() -> Result<PrometheusHandle, AdminFault> {
 ///
 /// # Errors
 /// An [`AdminFault`] where the address cannot be had.
-pub fn open(listen: SocketAddr, metrics: PrometheusHandle, health: Health, mut ending: Ending) -> Result<(SocketAddr, JoinHandle<()>), AdminFault> {
+pub fn open(
+    listen: SocketAddr,
+    metrics: PrometheusHandle,
+    health: Health,
+    mut ending: Ending,
+) -> Result<(SocketAddr, JoinHandle<()>), AdminFault> {
     let refused = |fault| AdminFault::Listen(listen, fault);
     let listener = std::net::TcpListener::bind(listen).map_err(refused)?;
     listener.set_nonblocking(true).map_err(refused)?;

@@ -292,7 +292,10 @@ mod tests {
         if std::env::var_os("REGENERATE").is_some() {
             std::fs::write(&path, reference()).unwrap();
         }
-        assert!(std::fs::read_to_string(&path).unwrap_or_default() == reference(), "docs/METRICS.md is stale: run with REGENERATE=1");
+        assert!(
+            std::fs::read_to_string(&path).unwrap_or_default() == reference(),
+            "docs/METRICS.md is stale: run with REGENERATE=1"
+        );
     }
 
     #[test]

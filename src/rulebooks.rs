@@ -79,7 +79,8 @@ impl Rulebooks {
     /// Waits until the rulebook was read to its end once.
     pub async fn complete(&self) {
         // An error means that the reader is gone, as at shutdown: whoever waits is ended elsewhere.
-        let _complete_or_gone = self.complete.clone().wait_for(|complete| *complete).await;
+        let mut complete = self.complete.clone();
+        let _complete_or_gone = complete.wait_for(|complete| *complete).await;
     }
 }
 

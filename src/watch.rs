@@ -137,12 +137,14 @@ impl Watch {
             return;
         }
         if claim.now_behind_millis.is_none_or(|behind| behind >= limit) {
-            let behind = claim.now_behind_millis.map_or_else(|| "has read nothing yet".to_owned(), |b| format!("lags by {} s", b / 1_000));
+            let behind =
+                claim.now_behind_millis.map_or_else(|| "has read nothing yet".to_owned(), |b| format!("lags by {} s", b / 1_000));
             blind.insert(Subject::Partition(partition), format!("detector {} {behind}", claim.detector));
         }
         for ((feed, lane), behind) in &claim.feeds {
             if behind.is_none_or(|behind| behind >= limit) {
-                let why = behind.map_or_else(|| "was never heard".to_owned(), |behind| format!("not heard for {} s", behind / 1_000));
+                let why =
+                    behind.map_or_else(|| "was never heard".to_owned(), |behind| format!("not heard for {} s", behind / 1_000));
                 blind.insert(Subject::Feed(feed.clone(), *lane), why);
             }
         }
@@ -186,7 +188,10 @@ mod tests {
     fn silence_from_the_start_is_said_after_ten_seconds() {
         let mut watch = Watch::new(0);
         assert!(said(&mut watch, 9_999).is_empty());
-        assert_eq!(said(&mut watch, 10_000), [(true, "the whole installation: no detector has said anything for 10 s".to_owned())]);
+        assert_eq!(
+            said(&mut watch, 10_000),
+            [(true, "the whole installation: no detector has said anything for 10 s".to_owned())]
+        );
         assert!(said(&mut watch, 11_000).is_empty(), "once is enough");
         watch.beat(&beat(12_000, &[(0, 0, 0), (1, 0, 0)]), 12_000);
         assert_eq!(said(&mut watch, 12_000), [(false, "the whole installation".to_owned())]);
@@ -208,7 +213,10 @@ mod tests {
         let mut watch = Watch::new(0);
         watch.beat(&beat(1_000, &[(0, 10_000, 0), (1, 0, 12_000)]), 1_000);
         let lines = said(&mut watch, 1_000);
-        assert!(lines[0].1.contains("lags by 10 s") && lines[1].1.contains("duress of feed main: not heard for 12 s"), "{lines:?}");
+        assert!(
+            lines[0].1.contains("lags by 10 s") && lines[1].1.contains("duress of feed main: not heard for 12 s"),
+            "{lines:?}"
+        );
         watch.beat(&beat(6_000, &[(0, 0, 0), (1, 0, 0)]), 6_000);
         assert_eq!(said(&mut watch, 6_000).iter().filter(|(blind, _)| !blind).count(), 2);
     }

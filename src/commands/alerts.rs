@@ -18,7 +18,7 @@ const WITHIN: Duration = Duration::from_secs(20);
 /// Options of `alerts`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  lonewatch alerts follow --centre north --from-beginning")]
-pub struct Opts {
+pub(super) struct Opts {
     #[command(subcommand)]
     what: What,
 }
@@ -44,7 +44,7 @@ enum What {
 }
 
 /// Runs the command.
-pub fn run(opts: &Opts) -> Result<(), Failure> {
+pub(super) fn run(opts: &Opts) -> Result<(), Failure> {
     match &opts.what {
         What::Schema => {
             anstream::print!("{}", schema_json());

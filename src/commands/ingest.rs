@@ -6,12 +6,12 @@ use super::{ConfigOpts, Failure};
 /// Options of `ingest`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  lonewatch ingest --config /etc/lonewatch/lonewatch.toml")]
-pub struct Opts {
+pub(super) struct Opts {
     #[command(flatten)]
     config: ConfigOpts,
 }
 
 /// Runs until a signal ends it.
-pub fn run(opts: &Opts) -> Result<(), Failure> {
+pub(super) fn run(opts: &Opts) -> Result<(), Failure> {
     start_and_wait(&opts.config, Roles { ingest: true, detect: false })
 }

@@ -42,7 +42,12 @@ impl<E: std::error::Error> From<E> for Failure {
 
 /// lonewatch watches lone workers' devices and tells the alarm receiving centre: presses at once, broken fences, lost contact.
 #[derive(Debug, Parser)]
-#[command(name = "lonewatch", version, arg_required_else_help = true, after_help = "Try it without any broker:\n  lonewatch demo --seconds 30")]
+#[command(
+    name = "lonewatch",
+    version,
+    arg_required_else_help = true,
+    after_help = "Try it without any broker:\n  lonewatch demo --seconds 30"
+)]
 struct CommandLine {
     #[command(subcommand)]
     command: Command,
@@ -81,11 +86,13 @@ impl ConfigOpts {
     /// Reads the configuration; all its mistakes come at once.
     fn load(&self) -> Result<Settings, Failure> {
         let text = std::fs::read_to_string(&self.config).map_err(|fault| {
-            Failure::new(format!("cannot read {}: {fault}; name the configuration file with --config FILE", self.config.display()))
+            Failure::new(format!(
+                "cannot read {}: {fault}; name the configuration file with --config FILE",
+                self.config.display()
+            ))
         })?;
-        Settings::load(&text, std::env::vars()).map_err(|mistakes| {
-            Failure::all(mistakes.iter().map(|mistake| format!("{}: {mistake}", self.config.display())))
-        })
+        Settings::load(&text, std::env::vars())
+            .map_err(|mistakes| Failure::all(mistakes.iter().map(|mistake| format!("{}: {mistake}", self.config.display()))))
     }
 }
 

@@ -17,8 +17,10 @@ const WITHIN: Duration = Duration::from_secs(30);
 
 /// Options of `rules`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  lonewatch rules init rules && lonewatch rules check rules && lonewatch rules apply rules --reason 'first devices'")]
-pub struct Opts {
+#[command(
+    after_help = "Example:\n  lonewatch rules init rules && lonewatch rules check rules && lonewatch rules apply rules --reason 'first devices'"
+)]
+pub(super) struct Opts {
     #[command(subcommand)]
     what: What,
 }
@@ -61,7 +63,7 @@ enum What {
 }
 
 /// Runs the command.
-pub fn run(opts: &Opts) -> Result<(), Failure> {
+pub(super) fn run(opts: &Opts) -> Result<(), Failure> {
     match &opts.what {
         What::Init { dir } => init(dir),
         What::Check { dir } => {
@@ -102,7 +104,8 @@ fn checked(dir: &Path) -> Result<SourceFolder, Failure> {
     let mut files = Vec::new();
     gather(dir, dir, &mut files)?;
     files.sort();
-    rulebook::check(&files).map_err(|mistakes| Failure::all(mistakes.iter().map(|mistake| format!("{}/{mistake}", dir.display()))))
+    rulebook::check(&files)
+        .map_err(|mistakes| Failure::all(mistakes.iter().map(|mistake| format!("{}/{mistake}", dir.display()))))
 }
 
 /// Every file of the folder that could be meant, as relative path and text. Hidden files (an editor's, git's) are passed over.

@@ -21,7 +21,7 @@ const KAFKA_WITHIN: Duration = Duration::from_secs(10);
 /// Options of `run`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  lonewatch topics create && lonewatch rules apply rules && lonewatch run")]
-pub struct Opts {
+pub(super) struct Opts {
     #[command(flatten)]
     config: ConfigOpts,
 }
@@ -34,7 +34,7 @@ pub(super) struct Roles {
 }
 
 /// Runs until a signal ends it.
-pub fn run(opts: &Opts) -> Result<(), Failure> {
+pub(super) fn run(opts: &Opts) -> Result<(), Failure> {
     start_and_wait(&opts.config, Roles { ingest: true, detect: true })
 }
 
@@ -81,7 +81,13 @@ pub(super) struct Running {
 impl Running {
     /// Reads the rulebook, checks the topics, and starts the roles. Waits for Kafka for as long as it takes, and says so; gives up
     /// when `ending` is called.
-    pub(super) fn start(settings: &Settings, cluster: &Cluster, roles: Roles, health: &Health, ending: &Ending) -> Result<Self, Failure> {
+    pub(super) fn start(
+        settings: &Settings,
+        cluster: &Cluster,
+        roles: Roles,
+        health: &Health,
+        ending: &Ending,
+    ) -> Result<Self, Failure> {
         let topics = Arc::new(TopicNames::new(&settings.kafka.prefix));
         let partitions = settings.kafka.partitions;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -161,7 +167,9 @@ impl Running {
         tracing::info!("ending: the detector writes out and commits");
         self.end_detect.end();
         match self.detector.map(std::thread::JoinHandle::join) {
-            Some(Err(_)) => return Err(Failure::new("the detector has panicked: see the log; it starts from its committed offset again")),
+            Some(Err(_)) => {
+                return Err(Failure::new("the detector has panicked: see the log; it starts from its committed offset again"));
+            }
             Some(Ok(outcome)) => outcome?,
             None => {}
         }

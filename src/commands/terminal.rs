@@ -86,6 +86,7 @@ fn duress_sentence(alert: &Alert) -> String {
         |place| format!("at {:.5}, {:.5} (within {:.0} m)", place.coordinates.lat, place.coordinates.lon, place.accuracy_metres),
     );
     let press = alert.episode.map_or_else(String::new, |episode| format!(", press {} of this episode", episode.press));
-    let tenant = alert.tenant.as_ref().map_or_else(|| "a device that no rulebook names".to_owned(), |tenant| format!("of {tenant}"));
+    let tenant =
+        alert.tenant.as_ref().map_or_else(|| "a device that no rulebook names".to_owned(), |tenant| format!("of {tenant}"));
     format!("{tenant}, {place}{press}")
 }

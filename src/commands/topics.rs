@@ -16,7 +16,7 @@ const WITHIN: Duration = Duration::from_secs(20);
 /// Options of `topics`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  lonewatch topics create --replicas 3")]
-pub struct Opts {
+pub(super) struct Opts {
     #[command(subcommand)]
     what: What,
 }
@@ -39,7 +39,7 @@ enum What {
 }
 
 /// Runs the command.
-pub fn run(opts: &Opts) -> Result<(), Failure> {
+pub(super) fn run(opts: &Opts) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     match &opts.what {
         What::Create { config, replicas } => {
@@ -59,7 +59,11 @@ pub fn run(opts: &Opts) -> Result<(), Failure> {
 }
 
 /// The centres of the rulebook in force.
-pub(super) fn centres(runtime: &tokio::runtime::Runtime, settings: &Settings, cluster: &Cluster) -> Result<Vec<CentreName>, Failure> {
+pub(super) fn centres(
+    runtime: &tokio::runtime::Runtime,
+    settings: &Settings,
+    cluster: &Cluster,
+) -> Result<Vec<CentreName>, Failure> {
     let names = TopicNames::new(&settings.kafka.prefix);
     let rulebooks = Rulebooks::start(cluster, &names, &Health::default())?;
     let read = runtime.block_on(async { tokio::time::timeout(WITHIN, rulebooks.complete()).await });
@@ -77,7 +81,8 @@ pub(super) fn create(
 ) -> Result<(), Failure> {
     let names = TopicNames::new(&settings.kafka.prefix);
     let ours = Topic::all(&[]);
-    let topics: Vec<Topic> = Topic::all(centres).into_iter().filter(|topic| centres.is_empty() || !ours.contains(topic)).collect();
+    let topics: Vec<Topic> =
+        Topic::all(centres).into_iter().filter(|topic| centres.is_empty() || !ours.contains(topic)).collect();
     let created = runtime.block_on(create_topics(cluster, &names, &topics, settings.kafka.partitions, replicas, WITHIN))?;
     let mut failed = Vec::new();
     for created in created {
@@ -90,7 +95,12 @@ pub(super) fn create(
     if failed.is_empty() { Ok(()) } else { Err(Failure::all(failed)) }
 }
 
-fn check(runtime: &tokio::runtime::Runtime, settings: &Settings, cluster: &Cluster, centres: &[CentreName]) -> Result<(), Failure> {
+fn check(
+    runtime: &tokio::runtime::Runtime,
+    settings: &Settings,
+    cluster: &Cluster,
+    centres: &[CentreName],
+) -> Result<(), Failure> {
     let names = TopicNames::new(&settings.kafka.prefix);
     let topics = Topic::all(centres);
     let checked = runtime.block_on(check_topics(cluster, &names, &topics, settings.kafka.partitions, WITHIN))?;

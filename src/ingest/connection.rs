@@ -114,7 +114,8 @@ impl Connection {
             | Packet::PubComp(_)
             | Packet::Subscribe(_)
             | Packet::Unsubscribe(_)
-            | Packet::UnsubAck(_) => None,
+            | Packet::UnsubAck(_)
+            | Packet::Auth(_) => None,
         }
     }
 
@@ -158,9 +159,7 @@ impl Connection {
 
     /// Publishes at QoS 1.
     pub(super) fn publish(&self, mqtt_topic: &str, payload: Vec<u8>) -> Result<(), String> {
-        self.client
-            .try_publish(mqtt_topic, QoS::AtLeastOnce, false, payload)
-            .map_err(|fault| format!("cannot publish: {fault}"))
+        self.client.try_publish(mqtt_topic, QoS::AtLeastOnce, false, payload).map_err(|fault| format!("cannot publish: {fault}"))
     }
 
     /// Says goodbye, so that the broker need not wait for the keep-alive to run out.

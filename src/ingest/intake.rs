@@ -8,7 +8,7 @@ use crate::alert::{CentreMessage, Lane};
 use crate::config::{FeedSettings, Identity, Source};
 use crate::device::mqtt_topic::Named;
 use crate::device::{Content, Decoded, Decoder, NativePress, Reject, RejectReason, Report};
-use crate::ids::{self, CentreName, DeviceId, EventId, IngesterName, Incarnation, Origin, ProbeRef};
+use crate::ids::{self, CentreName, DeviceId, EventId, Incarnation, IngesterName, Origin, ProbeRef};
 use crate::journal::{self, MessageContent, MessageRecord, Press, Record};
 use crate::kafka::{Outgoing, TopicNames};
 use crate::rulebook::Rulebook;
@@ -103,11 +103,13 @@ impl Post {
         let (device, illegal) = match id {
             Ok(device) => (device, None),
             Err(ours) => {
-                let detail = "the MQTT topic bears no legal device id: a letter or digit, then up to 63 of letters, digits, . _ -";
+                let detail =
+                    "the MQTT topic bears no legal device id: a letter or digit, then up to 63 of letters, digits, . _ -";
                 (ours, Some(Reject::new(RejectReason::IllegalDeviceId, detail)))
             }
         };
-        let mut read = if source.lane == Lane::Duress { read_press(arrival.payload) } else { read(source.decoder, arrival.payload) };
+        let mut read =
+            if source.lane == Lane::Duress { read_press(arrival.payload) } else { read(source.decoder, arrival.payload) };
         let device = self.identify(device, &mut read);
         if let Some(reject) = illegal {
             read.reject = Some(reject);
@@ -141,10 +143,8 @@ impl Post {
         let reason = read.reject.as_ref().map(|reject| reject.reason);
         let own_id = read.report().and_then(|report| report.own_id.clone());
         let event = EventId::of(&device, &self.origin(own_id.clone(), arrival), arrival.mqtt_topic, arrival.payload);
-        let receipt = (read.press || read.wants_receipt).then(|| Receipt {
-            device: device.clone(),
-            payload: receipt_payload(own_id.as_deref(), arrival.payload),
-        });
+        let receipt = (read.press || read.wants_receipt)
+            .then(|| Receipt { device: device.clone(), payload: receipt_payload(own_id.as_deref(), arrival.payload) });
         let mut writes = Vec::with_capacity(3);
         let press = read.press.then(|| Press { centre: self.centre_of(rulebook, &device) });
         let quarantined = read.reject.as_ref().map(|reject| self.quarantine(&device, read.press, reject, arrival));

@@ -226,7 +226,12 @@ impl LaneTask {
         }
     }
 
-    fn delivered(&mut self, delivery: Option<Delivery>, ring: &mut AckRing<Waiting>, connection: &Connection) -> Result<(), String> {
+    fn delivered(
+        &mut self,
+        delivery: Option<Delivery>,
+        ring: &mut AckRing<Waiting>,
+        connection: &Connection,
+    ) -> Result<(), String> {
         let Some(Delivery { ticket, outcome }) = delivery else { return Err("the Kafka writer has ended".to_owned()) };
         match outcome {
             Outcome::Stored => ring.stored(ticket),
@@ -318,7 +323,11 @@ impl LaneTask {
                     }
                 }
                 Err(_) => {
-                    tracing::warn!(part = self.part, messages = ring.len(), "Kafka has not answered in time; the broker keeps these messages");
+                    tracing::warn!(
+                        part = self.part,
+                        messages = ring.len(),
+                        "Kafka has not answered in time; the broker keeps these messages"
+                    );
                     return;
                 }
             }

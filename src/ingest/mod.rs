@@ -163,7 +163,8 @@ fn start_feed(
 fn endpoint(feed: &FeedSettings) -> Result<Endpoint, StartFault> {
     let password = match &feed.password_file {
         Some(path) => {
-            let text = std::fs::read_to_string(path).map_err(|fault| StartFault::Password(feed.name.clone(), path.clone(), fault))?;
+            let text =
+                std::fs::read_to_string(path).map_err(|fault| StartFault::Password(feed.name.clone(), path.clone(), fault))?;
             text.trim_end_matches(['\r', '\n']).to_owned()
         }
         None => String::new(),

@@ -12,7 +12,6 @@ use crate::journal::Heard;
 use crate::limits;
 use crate::time::ProbeMillis;
 
-
 /// The word that a probe's payload begins with.
 const WORD: &str = "lonewatch-probe";
 
@@ -172,7 +171,9 @@ mod tests {
     #[test]
     fn a_payload_is_read_back_and_anything_else_is_none() {
         assert_eq!(Probe::parse(probe(7).to_string().as_bytes()), Some(probe(7)));
-        for other in ["", "lonewatch-probe", "lonewatch-probe feed 1 2", "help", "lonewatch-probe 000000000000feed 1 2 3", "\u{7f}"] {
+        for other in
+            ["", "lonewatch-probe", "lonewatch-probe feed 1 2", "help", "lonewatch-probe 000000000000feed 1 2 3", "\u{7f}"]
+        {
             assert_eq!(Probe::parse(other.as_bytes()), None, "{other}");
         }
     }

@@ -138,10 +138,6 @@ impl Devices {
         Self { unknown_max, ..Self::default() }
     }
 
-    pub(super) fn slot(&self, id: &DeviceId) -> Option<Slot> {
-        self.directory.get(id)
-    }
-
     /// The slot of a device, made if it has none; none where it is in no rulebook and there is no more room for such.
     pub(super) fn slot_or_new(&mut self, id: &DeviceId, in_rulebook: bool) -> Option<Slot> {
         if let Some(slot) = self.directory.get(id) {

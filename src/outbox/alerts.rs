@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::alert::{Alert, CentreMessage, Kind, Stage};
 use crate::health::Health;
 use crate::journal::Partition;
-use crate::kafka::{Deliveries, Delivery, Outcome, Outgoing, RefusedReason, Ticket, TopicNames, Writer};
+use crate::kafka::{Deliveries, Delivery, Outcome, Outgoing, RefusedReason, Ticket, Topic, TopicNames, Writer};
 use crate::metrics;
 
 /// The part's name in `/readyz`.
@@ -58,7 +58,8 @@ impl AlertWriter {
         metrics::alert_written(alert.kind);
         // Duress goes to the live topic whatever the stage of its rules.
         let shadow = alert.stage == Stage::Shadow && alert.kind != Kind::Duress;
-        let topic = if shadow { self.topics.shadow(&alert.centre) } else { self.topics.alerts(&alert.centre) };
+        let centre = alert.centre.clone();
+        let topic = self.topics.of(&if shadow { Topic::Shadow(centre) } else { Topic::Alerts(centre) });
         let key = alert.key().to_owned();
         let record = Outgoing { topic, partition: None, key, payload: CentreMessage::Alert(Box::new(alert)).to_json() };
         let origin = Origin { partition, offset, written_at: now_millis };
@@ -122,7 +123,8 @@ impl AlertWriter {
             }
             Some(Sent::Alert(origin, record)) => {
                 tracing::error!(topic = %record.topic, partition = %origin.partition, reason = reason.as_str(), "an alert was refused for good");
-                self.health.not_ready(PART, "Kafka refused an alert for good: see the log, and raise the topic's max.message.bytes");
+                self.health
+                    .not_ready(PART, "Kafka refused an alert for good: see the log, and raise the topic's max.message.bytes");
             }
             Some(Sent::Beat(beat)) => {
                 self.beats.remove(&beat);

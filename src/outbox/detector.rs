@@ -106,7 +106,9 @@ impl Detector {
                 ReaderItem::Record { partition, offset, appended_at, payload, .. } => {
                     self.read(reader, partition, offset, appended_at, &payload);
                 }
-                ReaderItem::Assigned { partition, log_start, committed, end } => self.assigned(partition, log_start, committed, end),
+                ReaderItem::Assigned { partition, log_start, committed, end } => {
+                    self.assigned(partition, log_start, committed, end)
+                }
                 ReaderItem::Revoked { partition, lost } => self.revoked(reader, partition, lost),
                 ReaderItem::Idle => {}
                 ReaderItem::Fault(fault) => {
@@ -131,8 +133,12 @@ impl Detector {
             );
         }
         match committed {
-            Some(committed) => tracing::info!(%partition, records = end - log_start, committed, "replaying, silently below the committed offset"),
-            None => tracing::warn!(%partition, records = end - log_start, "the group has no offset: alerts are written from the journal's start"),
+            Some(committed) => {
+                tracing::info!(%partition, records = end - log_start, committed, "replaying, silently below the committed offset")
+            }
+            None => {
+                tracing::warn!(%partition, records = end - log_start, "the group has no offset: alerts are written from the journal's start")
+            }
         }
         let owned = Owned::new(partition, self.parts.partitions, (log_start, committed, end), clock::wall_millis());
         metrics::journal_lag(partition, if owned.replay.is_some() { end - log_start } else { 0 });
