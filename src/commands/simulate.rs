@@ -124,6 +124,7 @@ struct Summary {
     devices: usize,
     messages_sent: u64,
     messages_lost: u64,
+    longest_stall_millis: i64,
     presses_receipted: usize,
     deeds: BTreeMap<&'static str, u64>,
 }
@@ -206,6 +207,7 @@ fn summary(fleet: &Fleet) -> Summary {
         devices: fleet.plan().devices,
         messages_sent: fleet.messages_sent(),
         messages_lost: fleet.messages_lost(),
+        longest_stall_millis: fleet.longest_stall_millis(),
         presses_receipted: fleet.presses_receipted(),
         deeds,
     }

@@ -14,8 +14,8 @@ pub struct Deed {
     pub ended_at: Option<i64>,
     /// From when on its alert may arrive.
     pub alert_from: i64,
-    /// By when its alert must have arrived.
-    pub due_at: i64,
+    /// By when its alert must have arrived; none where one may come and need not.
+    pub due_at: Option<i64>,
     /// What it was.
     pub act: Act,
 }
@@ -41,6 +41,8 @@ pub enum Act {
     },
     /// Sent nothing for longer than the silence limit.
     Silent,
+    /// Sent nothing for about the silence limit or longer although its script did not say so: whoever drives the fleet stood still.
+    Stalled,
     /// Was out of reach for less than the silence limit, then sent what it had kept.
     Late {
         /// Reports kept.
@@ -58,7 +60,7 @@ impl Act {
         match self {
             Self::Pressed { .. } => Some(Kind::Duress),
             Self::LeftFence { .. } => Some(Kind::FenceExited),
-            Self::Silent => Some(Kind::LostContact),
+            Self::Silent | Self::Stalled => Some(Kind::LostContact),
             Self::BatteryLow => Some(Kind::BatteryLow),
             Self::Late { .. } | Self::Junk => None,
         }
@@ -70,6 +72,7 @@ impl Act {
             Self::Pressed { .. } => "pressed",
             Self::LeftFence { .. } => "left its fence",
             Self::Silent => "fell silent",
+            Self::Stalled => "stalled",
             Self::Late { .. } => "reported late",
             Self::BatteryLow => "battery low",
             Self::Junk => "sent junk",

@@ -99,8 +99,8 @@ pub(super) struct Step<'a> {
 }
 
 impl Step<'_> {
-    fn did(&mut self, device: &DeviceId, began_at: i64, alert_from: i64, due_at: i64, act: Act) -> usize {
-        let device = device.clone();
+    fn did(&mut self, device: &DeviceId, began_at: i64, alert_from: i64, due_at: impl Into<Option<i64>>, act: Act) -> usize {
+        let (device, due_at) = (device.clone(), due_at.into());
         self.deeds.push(Deed { device, began_at, ended_at: None, alert_from, due_at, act });
         self.deeds.len() - 1
     }
@@ -222,10 +222,10 @@ impl Device {
             }
             Role::Leaver => self.doing = Doing::Out { since: now, deed: None },
             Role::Silent => {
-                let last_due = self.last_sent_at + self.limits.silence_millis;
-                let from = last_due - CONTACT_GRAIN_MILLIS;
-                let deed = step.did(&self.id, self.last_sent_at, from, last_due + ARRIVAL_MILLIS, Act::Silent);
-                self.doing = Doing::Silent { deed, until: last_due + ARRIVAL_MILLIS + SECOND_MILLIS };
+                let from = self.last_sent_at + self.limits.silence_millis - CONTACT_GRAIN_MILLIS;
+                let due_at = now + self.limits.silence_millis + ARRIVAL_MILLIS;
+                let deed = step.did(&self.id, self.last_sent_at, from, due_at, Act::Silent);
+                self.doing = Doing::Silent { deed, until: due_at + SECOND_MILLIS };
             }
             Role::Late => {
                 // Half the limit: whatever grain contact is known by, it never looks like the whole.
@@ -250,6 +250,7 @@ impl Device {
             Doing::Low { .. } => self.battery_percent = 80,
             Doing::Silent { deed, .. } => {
                 step.deeds[*deed].ended_at = Some(now);
+                self.last_sent_at = now;
                 self.next_report_at = now;
             }
             Doing::Offline { since, kept, pressed, .. } => {
@@ -363,6 +364,11 @@ impl Device {
     }
 
     fn send(&mut self, step: &mut Step<'_>, what: &str, payload: Vec<u8>) {
+        let may_be_lost = self.last_sent_at + self.limits.silence_millis - CONTACT_GRAIN_MILLIS;
+        if step.now >= may_be_lost && !matches!(self.doing, Doing::Silent { .. }) {
+            let deed = step.did(&self.id, self.last_sent_at, may_be_lost, None, Act::Stalled);
+            step.deeds[deed].ended_at = Some(step.now);
+        }
         self.last_sent_at = step.now;
         let mqtt_topic = format!("lw/v1/{}/{what}", self.id);
         step.sends.push(Send { device: self.id.clone(), mqtt_topic, payload, qos: 1 });

@@ -55,6 +55,7 @@ pub struct Fleet {
     deeds: Vec<Deed>,
     messages_sent: u64,
     messages_lost: u64,
+    longest_stall_millis: i64,
 }
 
 impl Fleet {
@@ -63,12 +64,23 @@ impl Fleet {
         let devices: Vec<_> = (0..plan.devices).map(|index| Device::new(index, &plan, start_millis)).collect();
         let places = devices.iter().enumerate().map(|(place, device)| (device.id.clone(), place)).collect();
         let ends_at = plan.ends_at(start_millis);
-        Self { plan, now: start_millis, ends_at, devices, places, deeds: Vec::new(), messages_sent: 0, messages_lost: 0 }
+        Self {
+            plan,
+            now: start_millis,
+            ends_at,
+            devices,
+            places,
+            deeds: Vec::new(),
+            messages_sent: 0,
+            messages_lost: 0,
+            longest_stall_millis: 0,
+        }
     }
 
     /// Everything that devices send up to `now_millis`, in the order of sending. Call it often: what is due goes out late otherwise.
     #[must_use]
     pub fn advance(&mut self, now_millis: i64) -> Vec<Send> {
+        self.longest_stall_millis = self.longest_stall_millis.max(now_millis - self.now);
         self.now = self.now.max(now_millis);
         let mut sends = Vec::new();
         let mut step = Step { now: self.now, ends_at: self.ends_at, sends: &mut sends, deeds: &mut self.deeds };
@@ -108,6 +120,12 @@ impl Fleet {
     /// Messages that never left their device.
     pub fn messages_lost(&self) -> u64 {
         self.messages_lost
+    }
+
+    /// The longest time between two calls of [`Self::advance`], in milliseconds. Near the silence limit devices were truly silent, and the
+    /// record says so.
+    pub fn longest_stall_millis(&self) -> i64 {
+        self.longest_stall_millis
     }
 
     /// Messages sent so far, with repeats and lost ones.

@@ -121,14 +121,14 @@ impl Judge {
         for (deed, answer) in deeds.iter().zip(&answers) {
             *verdict.deeds.entry(deed.act.as_str()).or_default() += 1;
             let Some(kind) = deed.act.alert() else { continue };
-            let due = deed.due_at <= now_millis;
-            match answer {
-                None if due => {
+            let due = deed.due_at.is_some_and(|at| at <= now_millis);
+            match (answer, deed.due_at) {
+                (None, Some(due_at)) if due => {
                     verdict.missed_alerts += 1;
-                    offenders.push(missed_in_words(deed, kind));
+                    offenders.push(missed_in_words(deed, kind, due_at));
                 }
-                None => verdict.pending += 1,
-                Some(_) => {}
+                (None, Some(_)) => verdict.pending += 1,
+                (None, None) | (Some(_), _) => {}
             }
             if let Act::Pressed { sent_at, .. } = deed.act {
                 verdict.presses_sent += u64::from(due || answer.is_some());
@@ -177,14 +177,14 @@ fn explains(deed: &Deed, heard: &Heard) -> bool {
     let too_late = deed.ended_at.is_some_and(|ended_at| heard.first_at > ended_at + 2 * ARRIVAL_MILLIS);
     let subject = match &deed.act {
         Act::LeftFence { fence } => heard.subject == *fence,
-        Act::Pressed { .. } | Act::Silent | Act::Late { .. } | Act::BatteryLow | Act::Junk => true,
+        Act::Pressed { .. } | Act::Silent | Act::Stalled | Act::Late { .. } | Act::BatteryLow | Act::Junk => true,
     };
     subject && heard.first_at >= deed.alert_from && !too_late
 }
 
-fn missed_in_words(deed: &Deed, kind: Kind) -> String {
+fn missed_in_words(deed: &Deed, kind: Kind, due_at: i64) -> String {
     let (device, act, at) = (&deed.device, deed.act.as_str(), clock_text(deed.began_at));
-    let due = clock_text(deed.due_at);
+    let due = clock_text(due_at);
     format!("missed: {device} {act} at {at}, and no {} came by {due}", kind.as_str())
 }
 

@@ -78,7 +78,7 @@ fn half_a_minute_shows_every_kind_of_deed_and_leaves_time_for_their_alerts() {
         for deed in fleet.deeds() {
             *counts.entry(deed.act.as_str()).or_default() += 1;
             assert!(deed.began_at >= START + SETTLE_MILLIS, "{deed:?}");
-            assert!(deed.due_at <= START + 30_000 - QUIET_MILLIS + ARRIVAL_MILLIS + 1_000, "{deed:?}");
+            assert!(deed.due_at.unwrap() <= START + 30_000 - QUIET_MILLIS + ARRIVAL_MILLIS + 1_000, "{deed:?}");
         }
         for (act, least) in [("pressed", 20), ("left its fence", 5), ("fell silent", 5), ("reported late", 5), ("battery low", 5)]
         {
@@ -264,6 +264,25 @@ fn only_leavers_come_near_a_boundary_and_they_are_clear_of_it_for_the_dwell() {
     for (device, times) in clear {
         let (first, last) = (times[0], times[times.len() - 1]);
         assert!(last - first >= Limits::DEMO.dwell_millis + ARRIVAL_MILLIS, "{device} was clear for {} ms", last - first);
-        assert!(first + Limits::DEMO.dwell_millis + 2_000 <= outings[&device].due_at, "{device}: due before it can come");
+        assert!(
+            first + Limits::DEMO.dwell_millis + 2_000 <= outings[&device].due_at.unwrap(),
+            "{device}: due before it can come"
+        );
     }
+}
+
+#[test]
+fn a_stall_of_the_driver_is_a_silence_that_may_alert_and_need_not() {
+    let mut fleet = Fleet::new(plan(None), START);
+    run(&mut fleet, 3_000, true);
+    let resumed_at = START + 20_000;
+    let _ = fleet.advance(resumed_at);
+    assert_eq!(fleet.longest_stall_millis(), 17_000);
+    let stalled = fleet.deeds().iter().find(|deed| deed.act == Act::Stalled).unwrap();
+    let mut judge = Judge::new();
+    let unanswered = judge.verdict(fleet.deeds(), resumed_at);
+    assert_eq!((unanswered.missed_alerts, unanswered.false_alerts), (0, 0), "{:?}", unanswered.offenders);
+    judge.hear(&alert(1, Kind::LostContact, Some(&stalled.device), ""), START + 12_000);
+    let answered = judge.verdict(fleet.deeds(), resumed_at);
+    assert_eq!((answered.missed_alerts, answered.false_alerts), (0, 0), "{:?}", answered.offenders);
 }
