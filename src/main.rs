@@ -1,1 +1,3 @@
+//! The command line, still empty.
+
 fn main() {}
