@@ -15,7 +15,7 @@ const AWKWARD: &[u8] = b"line 1\nline 2\0 \xff\xfe";
 
 #[test]
 fn brokers_carry_messages_and_are_gone_afterwards() {
-    let world = World::with_own_kafka("rig-carries");
+    let world = World::new("rig-carries");
     let kafka_topic = world.kafka_topic("records");
     world.kafka.create_topic(&kafka_topic, 2, &["message.timestamp.type=LogAppendTime"]);
     produce(&world.kafka, &kafka_topic, "dev-1", AWKWARD);
@@ -33,12 +33,7 @@ fn brokers_carry_messages_and_are_gone_afterwards() {
     let empty = subscriber.wait_message(SOON, "the empty press", |message| message.mqtt_topic == "lw/v1/dev-2/duress");
     assert_eq!(empty.payload, b"");
 
-    let pids = [world.kafka.pid(), world.mosquitto.pid(), subscriber.process().pid()];
-    assert!(pids.iter().all(|pid| is_running(*pid)));
-    drop((subscriber, world));
-    for pid in pids {
-        wait_gone(pid, SOON);
-    }
+    gone_after_drop(&[world.mosquitto.pid(), subscriber.process().pid()], (subscriber, world));
 }
 
 #[test]
@@ -63,6 +58,18 @@ fn kafka_keeps_records_over_stop_kill_and_freeze() {
     follower.wait_record(SOON, "the last record", |record| record.value.as_deref() == Some(b"after a freeze"));
     let values: Vec<_> = consume(&world.kafka, &kafka_topic).into_iter().filter_map(|record| record.value).collect();
     assert_eq!(values, [&b"before"[..], b"after a stop", b"after a kill", b"after a freeze"]);
+
+    gone_after_drop(&[world.kafka.pid(), world.mosquitto.pid()], (follower, world));
+}
+
+/// The processes run, and no longer once what owns them is dropped.
+#[track_caller]
+fn gone_after_drop<T>(pids: &[u32], owner: T) {
+    assert!(pids.iter().all(|pid| is_running(*pid)));
+    drop(owner);
+    for pid in pids {
+        wait_gone(*pid, SOON);
+    }
 }
 
 #[test]

@@ -13,14 +13,14 @@ pub(crate) fn commands(files: &[TextFile]) -> Vec<Finding> {
     // Commands come with the README; until there is one, documents may be ahead of the program.
     if files.iter().any(|file| file.path == "README.md") {
         let known = |word: &str| exists(&format!("src/commands/{word}.rs")) || exists(&format!("src/commands/{word}/mod.rs"));
-        for file in files.iter().filter(|file| file.path.ends_with(".md")) {
+        for file in files.iter().filter(|file| file.ends_in("md")) {
             for (line, word) in typed_commands(&file.text).into_iter().filter(|(_, word)| !known(&word.replace('-', "_"))) {
                 let message = format!("`lonewatch {word}`: there is no src/commands/{}.rs", word.replace('-', "_"));
                 findings.push(Finding::new("document-commands", &file.path, line, message));
             }
         }
     }
-    for file in files.iter().filter(|file| file.path.ends_with(".md")) {
+    for file in files.iter().filter(|file| file.ends_in("md")) {
         for (line, script) in scripts(&file.text).into_iter().filter(|(_, script)| !exists(script)) {
             findings.push(Finding::new("document-commands", &file.path, line, format!("{script} does not exist")));
         }

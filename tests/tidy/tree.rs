@@ -25,8 +25,12 @@ pub(crate) struct CodeLine<'file> {
 }
 
 impl TextFile {
+    pub(crate) fn ends_in(&self, ending: &str) -> bool {
+        self.path.rsplit_once('.').is_some_and(|(_, own)| own == ending)
+    }
+
     pub(crate) fn is_rust(&self) -> bool {
-        self.path.ends_with(".rs")
+        self.ends_in("rs")
     }
 
     /// The lines of a Rust file. rustfmt's layout is relied on: an item ends at its own indentation.

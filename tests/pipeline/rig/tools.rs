@@ -59,7 +59,7 @@ pub fn consume(kafka: &Kafka, kafka_topic: &str) -> Vec<KafkaRecord> {
 #[track_caller]
 pub fn produce(kafka: &Kafka, kafka_topic: &str, key: &str, value: &[u8]) {
     let bootstrap = kafka.bootstrap();
-    // No delimiter ends a message before its input does; 64 KiB is the most that any test writes by hand.
+    // kcat makes one message of a whole file, and of its input one a line.
     let folder = super::watchdog::Watchdog::shared().fresh_folder("produce");
     let file = folder.join("value");
     std::fs::write(&file, value).expect("write the record's value");
