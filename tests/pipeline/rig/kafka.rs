@@ -12,9 +12,9 @@ use super::wait::wait_for;
 use super::watchdog::Watchdog;
 
 /// About 10 s on two idle cores; builds and other tests may share them.
-const START_DEADLINE: Duration = Duration::from_secs(120);
+const START_DEADLINE: Duration = Duration::from_mins(2);
 /// A clean stop writes its indexes and leaves the controller.
-const STOP_DEADLINE: Duration = Duration::from_secs(60);
+const STOP_DEADLINE: Duration = Duration::from_mins(1);
 /// Ports may be taken between our look and Kafka's.
 const START_ATTEMPTS: usize = 3;
 /// Any 22 characters of this alphabet that decode to 16 bytes.
@@ -97,17 +97,17 @@ impl Kafka {
     /// `settings` such as `retention.ms=1000`.
     #[track_caller]
     pub fn create_topic(&self, name: &str, partitions: u32, settings: &[&str]) {
-        let (bootstrap, partitions) = (self.bootstrap(), partitions.to_string());
-        let mut arguments = vec!["--bootstrap-server", &bootstrap, "--create", "--topic", name, "--partitions", &partitions];
+        let partitions = partitions.to_string();
+        let mut arguments = vec!["--create", "--topic", name, "--partitions", &partitions];
         arguments.extend(settings.iter().flat_map(|setting| ["--config", *setting]));
         self.tool("org.apache.kafka.tools.TopicCommand", &arguments);
     }
 
-    /// Runs one of Kafka's own tools by its class, and gives its output.
+    /// Runs one of Kafka's own tools, by its class, on this broker, and gives its output.
     #[track_caller]
     pub fn tool(&self, class: &str, arguments: &[&str]) -> String {
-        let classpath = classpath();
-        let mut all = vec!["-Xmx256m", "-XX:TieredStopAtLevel=1", "-cp", &classpath, class];
+        let (classpath, bootstrap) = (classpath(), self.bootstrap());
+        let mut all = vec!["-Xmx256m", "-XX:TieredStopAtLevel=1", "-cp", &classpath, class, "--bootstrap-server", &bootstrap];
         all.extend_from_slice(arguments);
         String::from_utf8_lossy(&run_tool("java", &all, b"", START_DEADLINE)).into_owned()
     }

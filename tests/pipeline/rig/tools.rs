@@ -9,7 +9,7 @@ use super::process::{Guarded, find_program, run_tool};
 use super::wait::wait_for;
 
 /// A tool that talks to a broker on this machine and is done.
-const TOOL_DEADLINE: Duration = Duration::from_secs(60);
+const TOOL_DEADLINE: Duration = Duration::from_mins(1);
 
 /// A record of a Kafka topic, as kcat shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
