@@ -1,0 +1,23 @@
+//! The rig of the pipeline tests: real brokers, our own program, and tools that are not ours to look at the outcome.
+//!
+//! A test asks for a [`World`]: the one Kafka of this test binary, a Mosquitto of its own, and a prefix that keeps its Kafka
+//! topics apart from those of other tests. Everything ends with the test, also when it panics; and when this process is
+//! killed, `watchdog` ends what it left. What is missing on the machine fails the test and names `.ci/test`; nothing is skipped.
+#![allow(dead_code, unused_imports, unreachable_pub, reason = "the rig offers more than the scenarios of today use")]
+
+mod kafka;
+mod mosquitto;
+mod ports;
+mod process;
+mod tools;
+mod wait;
+mod watchdog;
+mod world;
+
+pub use kafka::Kafka;
+pub use mosquitto::{Mosquitto, MosquittoOptions};
+pub use process::{Guarded, Lonewatch, find_program, is_running, wait_gone};
+pub use tools::{Follower, KafkaRecord, MqttMessage, Subscriber, consume, produce, publish, publish_with};
+pub use wait::{timed, wait_for, wait_until};
+pub use watchdog::Watchdog;
+pub use world::World;
