@@ -138,17 +138,17 @@ impl ConsumerContext for Events {
     /// Takes new partitions at the beginning of the log, paused until their bounds are known. Lets go of revoked ones only at
     /// the owner's next poll, so that it can commit, unless they are lost or the consumer is closing (a `Drop` that waits for
     /// an `incremental_unassign` which never comes hangs).
-    fn rebalance(&self, consumer: &BaseConsumer<Self>, error: RDKafkaRespErr, list: &mut TopicPartitionList) {
+    fn rebalance(&self, consumer: &BaseConsumer<Self>, error: RDKafkaRespErr, partitions: &mut TopicPartitionList) {
         match error {
-            RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => self.assign(consumer, list),
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => self.assign(consumer, partitions),
             RDKafkaRespErr::RD_KAFKA_RESP_ERR__REVOKE_PARTITIONS => {
                 let lost = consumer.assignment_lost();
                 if (lost || self.lock().closing)
-                    && let Err(error) = consumer.incremental_unassign(list)
+                    && let Err(error) = consumer.incremental_unassign(partitions)
                 {
                     self.push(Change::Failed(Fault::of(&error, "giving up partitions")));
                 }
-                self.push(Change::Revoke { partitions: list.clone(), lost });
+                self.push(Change::Revoke { partitions: partitions.clone(), lost });
             }
             other => {
                 let code = Code::from(other);
@@ -223,11 +223,22 @@ impl JournalReader {
         if let Some(item) = self.next_change() {
             return item;
         }
+        let mut stopped = None;
         let polled = match self.consumer.poll(timeout) {
             None => None,
-            Some(Ok(message)) => Some(record(&message, self.embedded)),
+            Some(Ok(message)) => {
+                let item = record(&message, self.embedded);
+                if let ReaderItem::Fault(_) = item {
+                    // A record that cannot be used is a stop, never a skip: nothing after it is yielded.
+                    stopped = u32::try_from(message.partition()).ok().map(Partition);
+                }
+                Some(item)
+            }
             Some(Err(error)) => Some(ReaderItem::Fault(Fault::of(&error, &format!("reading {}", self.topic)))),
         };
+        if let Some(Err(fault)) = stopped.map(|partition| self.pause(partition)) {
+            self.waiting.push_back(ReaderItem::Fault(fault));
+        }
         match (polled, self.next_change()) {
             (None, None) => ReaderItem::Idle,
             (Some(item), None) | (None, Some(item)) => item,
@@ -332,8 +343,8 @@ impl JournalReader {
         }
     }
 
-    fn revoke(&mut self, list: TopicPartitionList, lost: bool) {
-        for partition in list.elements().iter().filter_map(|element| u32::try_from(element.partition()).ok()).map(Partition) {
+    fn revoke(&mut self, revoked: TopicPartitionList, lost: bool) {
+        for partition in revoked.elements().iter().filter_map(|element| u32::try_from(element.partition()).ok()).map(Partition) {
             self.arriving.retain(|other| *other != partition);
             self.paused.remove(&partition);
             if self.announced.remove(&partition) {
@@ -341,7 +352,7 @@ impl JournalReader {
             }
         }
         if !lost {
-            self.leaving = Some(list);
+            self.leaving = Some(revoked);
         }
     }
 
@@ -422,5 +433,91 @@ fn record(message: &rdkafka::message::BorrowedMessage<'_>, embedded: bool) -> Re
         appended_at: AppendMillis::new(appended_at),
         key: message.key().unwrap_or_default().to_vec(),
         payload: message.payload().unwrap_or_default().to_vec(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use rdkafka::mocking::MockCluster;
+
+    use super::*;
+    use crate::journal::PartitionCount;
+    use crate::kafka::{Outgoing, Ticket, Urgency, Writer};
+
+    const WITHIN: Duration = Duration::from_secs(20);
+
+    fn reader(cluster: &Cluster) -> JournalReader {
+        JournalReader::join(cluster, "j", &GroupMember { group: "g".into(), name: "d-0".into() }).unwrap()
+    }
+
+    /// The next item that is neither idle nor a fault; an embedded broker has faults while a group forms.
+    fn next(reader: &mut JournalReader) -> ReaderItem {
+        loop {
+            match reader.poll(WITHIN) {
+                ReaderItem::Idle | ReaderItem::Fault(_) => {}
+                item => return item,
+            }
+        }
+    }
+
+    #[test]
+    fn a_partition_is_announced_with_its_bounds_before_its_first_record() {
+        let mock = MockCluster::new(1).unwrap();
+        mock.create_topic("j", 1, 1).unwrap();
+        let cluster = Cluster::embedded(&mock.bootstrap_servers());
+        let (writer, _deliveries) = Writer::open(&cluster, "w", Urgency::Duress, PartitionCount::new(1).unwrap()).unwrap();
+        let write = |n: u64| {
+            writer.write(Ticket(n), Outgoing { topic: "j".into(), partition: None, key: "k".into(), payload: vec![n as u8] });
+            assert!(writer.flush(WITHIN));
+        };
+        write(0);
+        write(1);
+        let mut reader = reader(&cluster);
+        let partition = Partition(0);
+        assert_eq!(next(&mut reader), ReaderItem::Assigned { partition, log_start: 0, committed: None, end: 2 });
+        for expected in 0..2 {
+            match next(&mut reader) {
+                ReaderItem::Record { offset, key, payload, .. } => {
+                    assert_eq!((offset, key, payload), (expected, b"k".to_vec(), vec![expected as u8]));
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+        reader.commit_and_wait(partition, 1).unwrap();
+        assert_eq!(
+            reader.bounds(partition).unwrap(),
+            ReaderItem::Assigned { partition, log_start: 0, committed: Some(1), end: 2 }
+        );
+        reader.pause(partition).unwrap();
+        write(2);
+        assert_eq!(reader.poll(Duration::from_millis(100)), ReaderItem::Idle);
+        reader.resume(partition).unwrap();
+        assert!(matches!(next(&mut reader), ReaderItem::Record { offset: 2, .. }));
+    }
+
+    #[test]
+    fn only_the_embedded_broker_may_leave_append_time_out() {
+        let mock = MockCluster::new(1).unwrap();
+        mock.create_topic("j", 1, 1).unwrap();
+        let embedded = Cluster::embedded(&mock.bootstrap_servers());
+        let (writer, _deliveries) = Writer::open(&embedded, "w", Urgency::Duress, PartitionCount::new(1).unwrap()).unwrap();
+        for n in 1..3 {
+            writer.write(Ticket(n), Outgoing { topic: "j".into(), partition: None, key: "k".into(), payload: vec![1] });
+        }
+        assert!(writer.flush(WITHIN));
+        let real = Cluster::new(&mock.bootstrap_servers(), std::collections::BTreeMap::new());
+        let mut reader = reader(&real);
+        assert!(matches!(next(&mut reader), ReaderItem::Assigned { .. }));
+        let fault = loop {
+            match reader.poll(WITHIN) {
+                ReaderItem::Fault(fault) if fault.kind == FaultKind::Lasting => break fault,
+                ReaderItem::Fault(_) | ReaderItem::Idle => {}
+                other => panic!("{other:?}"),
+            }
+        };
+        assert!(fault.text.contains("message.timestamp.type=LogAppendTime"), "{fault}");
+        assert_eq!(reader.poll(Duration::from_millis(200)), ReaderItem::Idle, "a stop, never a skip");
     }
 }
