@@ -225,7 +225,7 @@ fn check_table(table: &Table, path: &str, pattern: &str, mistakes: &mut Vec<Mist
             match value {
                 Value::Table(inner) => check_table(inner, &path, &pattern, mistakes),
                 _other => {
-                    mistakes.push(Mistake::new(path, "is not a section", format!("write [{pattern}] on a line of its own")))
+                    mistakes.push(Mistake::new(path, "is not a section", format!("write [{pattern}] on a line of its own")));
                 }
             }
         } else {

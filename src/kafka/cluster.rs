@@ -81,17 +81,19 @@ impl Cluster {
     }
 }
 
-/// Passes what librdkafka says on to our log, under one target. Outages show at `warn`; the roles decide what they mean.
+/// The callbacks of clients that need no more than a log.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Logged;
 
+/// Passes librdkafka's own log on, under one target. It repeats itself in an outage, so it stays below what an operator reads by
+/// default; the roles say once what a fault means.
 pub(super) fn log_line(level: RDKafkaLogLevel, facility: &str, line: &str) {
     match level {
         RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical | RDKafkaLogLevel::Error => {
-            tracing::warn!(target: "kafka", facility, "{line}");
+            tracing::debug!(target: "kafka", facility, "{line}");
         }
         RDKafkaLogLevel::Warning | RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info | RDKafkaLogLevel::Debug => {
-            tracing::debug!(target: "kafka", facility, "{line}");
+            tracing::trace!(target: "kafka", facility, "{line}");
         }
     }
 }
@@ -104,10 +106,8 @@ impl ClientContext for Logged {
     fn stats(&self, _: Statistics) {}
 
     fn error(&self, error: KafkaError, reason: &str) {
-        // The end of a partition is news for the reader, not for the log.
-        if !matches!(error, KafkaError::PartitionEOF(_)) {
-            tracing::warn!(target: "kafka", %error, "{reason}");
-        }
+        // The same comes back from `poll`, to who knows what it means.
+        tracing::debug!(target: "kafka", %error, "{reason}");
     }
 }
 

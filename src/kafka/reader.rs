@@ -2,16 +2,17 @@
 //!
 //! Contract: [`JournalReader::poll`] yields `Assigned` before the first record of a partition and `Revoked` after its last;
 //! between `Revoked` and the next `poll` the group still knows the partition as ours, so that its offset can be committed.
-//! Each partition is read from the beginning of the log: this version keeps no checkpoints and replays.
+//! Each partition is read from the beginning of the log, because this version keeps no checkpoints and replays; or from where
+//! its owner asked for with [`JournalReader::continue_at`].
 //!
 //! A `BaseConsumer` polled by its owner's thread, no split queues, no streams (K1, K2); classic protocol (K9); static member, so
 //! that a restart within the session moves nothing; positions are assigned, never taken from a default (K12).
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext};
 use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::message::{Message as _, Timestamp};
@@ -26,6 +27,8 @@ use crate::time::AppendMillis;
 
 /// How long one look-up of a new partition's bounds may hold up the others. A failed one is repeated at the next poll.
 const LOOK_UP: Duration = Duration::from_secs(2);
+/// The least time between two consumers under one name.
+const REJOIN: Duration = Duration::from_secs(2);
 
 /// Who reads, in which group.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,7 +42,7 @@ pub struct GroupMember {
 /// What [`JournalReader::poll`] yields.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ReaderItem {
-    /// A partition is ours now; its records follow, from `log_start`.
+    /// A partition is ours now; its records follow, from `log_start` (or see [`JournalReader::continue_at`]).
     Assigned {
         /// Which.
         partition: Partition,
@@ -54,7 +57,8 @@ pub enum ReaderItem {
     Revoked {
         /// Which.
         partition: Partition,
-        /// Taken without notice: somebody else may be at work on it already, and a commit would fail.
+        /// Taken without notice, for an outage of Kafka longer than the session or by another member. Do not commit: the
+        /// coordinator may be away, and a commit that waits for it waits long.
         lost: bool,
     },
     /// The next record of a partition.
@@ -72,7 +76,7 @@ pub enum ReaderItem {
     },
     /// Nothing within the timeout.
     Idle,
-    /// Reading goes on for a passing fault; a lasting one needs somebody; after a fatal one build a new reader.
+    /// Reading goes on for a passing fault; a lasting one needs somebody, and its partition yields nothing more.
     Fault(Fault),
 }
 
@@ -91,6 +95,10 @@ pub struct JournalReader {
     waiting: VecDeque<ReaderItem>,
     /// The last look-up failed: the group and the other partitions are served before the next one.
     look_up_later: bool,
+    /// To join again with, when this consumer is spent.
+    config: ClientConfig,
+    joined_at: Instant,
+    spent: bool,
 }
 
 /// What the group coordinator decided, in order.
@@ -109,6 +117,8 @@ struct Events {
 #[derive(Default)]
 struct EventsInner {
     changes: VecDeque<Change>,
+    /// Where to read on in partitions that come back.
+    continue_at: BTreeMap<Partition, i64>,
     closing: bool,
 }
 
@@ -130,25 +140,26 @@ impl ClientContext for Events {
     fn stats(&self, _: Statistics) {}
 
     fn error(&self, error: KafkaError, reason: &str) {
-        tracing::warn!(target: "kafka", %error, "consumer: {reason}");
+        // The same comes back from `poll`, as a `Fault`.
+        tracing::debug!(target: "kafka", %error, "consumer: {reason}");
     }
 }
 
 impl ConsumerContext for Events {
-    /// Takes new partitions at the beginning of the log, paused until their bounds are known. Lets go of revoked ones only at
+    /// Takes new partitions at their positions, paused until their bounds are known. Lets go of revoked ones only at
     /// the owner's next poll, so that it can commit, unless they are lost or the consumer is closing (a `Drop` that waits for
     /// an `incremental_unassign` which never comes hangs).
-    fn rebalance(&self, consumer: &BaseConsumer<Self>, error: RDKafkaRespErr, list: &mut TopicPartitionList) {
+    fn rebalance(&self, consumer: &BaseConsumer<Self>, error: RDKafkaRespErr, partitions: &mut TopicPartitionList) {
         match error {
-            RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => self.assign(consumer, list),
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => self.assign(consumer, partitions),
             RDKafkaRespErr::RD_KAFKA_RESP_ERR__REVOKE_PARTITIONS => {
                 let lost = consumer.assignment_lost();
                 if (lost || self.lock().closing)
-                    && let Err(error) = consumer.incremental_unassign(list)
+                    && let Err(error) = consumer.incremental_unassign(partitions)
                 {
                     self.push(Change::Failed(Fault::of(&error, "giving up partitions")));
                 }
-                self.push(Change::Revoke { partitions: list.clone(), lost });
+                self.push(Change::Revoke { partitions: partitions.clone(), lost });
             }
             other => {
                 let code = Code::from(other);
@@ -168,17 +179,17 @@ impl ConsumerContext for Events {
 
 impl Events {
     fn assign(&self, consumer: &BaseConsumer<Self>, list: &TopicPartitionList) {
-        let mut at_beginning = TopicPartitionList::new();
+        let mut positions = TopicPartitionList::new();
         let mut partitions = Vec::new();
         for element in list.elements() {
-            if let Ok(partition) = u32::try_from(element.partition()) {
-                partitions.push(Partition(partition));
-            }
-            if let Err(error) = at_beginning.add_partition_offset(element.topic(), element.partition(), Offset::Beginning) {
+            let Ok(partition) = u32::try_from(element.partition()).map(Partition) else { continue };
+            partitions.push(partition);
+            let offset = self.lock().continue_at.remove(&partition).map_or(Offset::Beginning, Offset::Offset);
+            if let Err(error) = positions.add_partition_offset(element.topic(), element.partition(), offset) {
                 self.push(Change::Failed(Fault::of(&error, "taking partitions")));
             }
         }
-        let taken = consumer.incremental_assign(&at_beginning).and_then(|()| consumer.pause(&at_beginning));
+        let taken = consumer.incremental_assign(&positions).and_then(|()| consumer.pause(&positions));
         if let Err(error) = taken {
             self.push(Change::Failed(Fault::of(&error, "taking partitions")));
         }
@@ -200,12 +211,8 @@ impl JournalReader {
             .set("session.timeout.ms", limits::GROUP_SESSION_MILLIS.to_string())
             .set("heartbeat.interval.ms", (limits::GROUP_SESSION_MILLIS / 4).to_string())
             .set("isolation.level", "read_uncommitted");
-        let doing = || format!("joining group {} on {topic}", member.group);
-        let consumer: BaseConsumer<Events> =
-            config.create_with_context(Events::default()).map_err(|error| Fault::of(&error, &doing()))?;
-        consumer.subscribe(&[topic]).map_err(|error| Fault::of(&error, &doing()))?;
         Ok(Self {
-            consumer,
+            consumer: open(&config, topic)?,
             topic: topic.to_owned(),
             embedded: cluster.is_embedded(),
             arriving: VecDeque::new(),
@@ -214,6 +221,9 @@ impl JournalReader {
             leaving: None,
             waiting: VecDeque::new(),
             look_up_later: false,
+            config,
+            joined_at: instant(),
+            spent: false,
         })
     }
 
@@ -223,11 +233,25 @@ impl JournalReader {
         if let Some(item) = self.next_change() {
             return item;
         }
+        if self.spent {
+            return self.join_again(timeout);
+        }
+        let mut stopped = None;
         let polled = match self.consumer.poll(timeout) {
             None => None,
-            Some(Ok(message)) => Some(record(&message, self.embedded)),
-            Some(Err(error)) => Some(ReaderItem::Fault(Fault::of(&error, &format!("reading {}", self.topic)))),
+            Some(Ok(message)) => {
+                let item = record(&message, self.embedded);
+                if let ReaderItem::Fault(_) = item {
+                    // A record that cannot be used is a stop, never a skip: nothing after it is yielded.
+                    stopped = u32::try_from(message.partition()).ok().map(Partition);
+                }
+                Some(item)
+            }
+            Some(Err(error)) => Some(self.fault(Fault::of(&error, &format!("reading {}", self.topic)))),
         };
+        if let Some(Err(fault)) = stopped.map(|partition| self.pause(partition)) {
+            self.waiting.push_back(ReaderItem::Fault(fault));
+        }
         match (polled, self.next_change()) {
             (None, None) => ReaderItem::Idle,
             (Some(item), None) | (None, Some(item)) => item,
@@ -239,6 +263,45 @@ impl JournalReader {
         }
     }
 
+    /// Seen with Kafka 4.1: a coordinator that comes back from an outage may fence a static member that joins twice meanwhile.
+    /// That spends the consumer, not the member: everything is given up as lost, and it joins again under its name.
+    fn fault(&mut self, fault: Fault) -> ReaderItem {
+        if fault.kind != FaultKind::Fatal {
+            return ReaderItem::Fault(fault);
+        }
+        self.spent = true;
+        self.arriving.clear();
+        self.paused.clear();
+        self.leaving = None;
+        let lost = std::mem::take(&mut self.announced);
+        self.waiting.extend(lost.into_iter().map(|partition| ReaderItem::Revoked { partition, lost: true }));
+        let name = self.config.get("group.instance.id").unwrap_or_default();
+        let text = format!("{fault}; joining the group again as {name}: if this repeats, another detector bears that name");
+        ReaderItem::Fault(Fault::new(FaultKind::Passing, text))
+    }
+
+    fn join_again(&mut self, timeout: Duration) -> ReaderItem {
+        let since = instant().saturating_duration_since(self.joined_at);
+        if since < REJOIN {
+            std::thread::park_timeout(timeout.min(REJOIN.saturating_sub(since)));
+            return ReaderItem::Idle;
+        }
+        self.joined_at = instant();
+        let consumer = match open(&self.config, &self.topic) {
+            Ok(consumer) => consumer,
+            Err(fault) => return ReaderItem::Fault(fault),
+        };
+        let continue_at = {
+            let mut events = self.consumer.context().lock();
+            events.closing = true;
+            std::mem::take(&mut events.continue_at)
+        };
+        consumer.context().lock().continue_at = continue_at;
+        self.consumer = consumer;
+        self.spent = false;
+        ReaderItem::Idle
+    }
+
     /// Notes for the group that everything of the partition below `next_offset` is done. Returns at once; a failure shows up as
     /// a [`ReaderItem::Fault`], and the next commit makes up for it.
     ///
@@ -248,7 +311,8 @@ impl JournalReader {
         self.commit_in(partition, next_offset, CommitMode::Async)
     }
 
-    /// Like [`JournalReader::commit`], but waits for the broker: before giving up a partition, and at the end.
+    /// Like [`JournalReader::commit`], but waits for the broker, several seconds where the coordinator is
+    /// away: before giving up a partition that is not lost, and at the end.
     ///
     /// # Errors
     /// The [`Fault`] that kept the offset from being stored.
@@ -296,6 +360,13 @@ impl JournalReader {
         list
     }
 
+    /// After `Revoked`: should the partition come back to this reader, its records follow from `next_offset` instead of from the
+    /// log's start. For an owner that keeps the machine in memory: a machine is a function of the journal before that offset,
+    /// whoever else read it meanwhile. Without this call an outage longer than the session costs a replay. Good for one return.
+    pub fn continue_at(&self, partition: Partition, next_offset: i64) {
+        self.consumer.context().lock().continue_at.insert(partition, next_offset);
+    }
+
     /// The end of the partition now, to tell how far a replay has come.
     ///
     /// # Errors
@@ -332,8 +403,8 @@ impl JournalReader {
         }
     }
 
-    fn revoke(&mut self, list: TopicPartitionList, lost: bool) {
-        for partition in list.elements().iter().filter_map(|element| u32::try_from(element.partition()).ok()).map(Partition) {
+    fn revoke(&mut self, revoked: TopicPartitionList, lost: bool) {
+        for partition in revoked.elements().iter().filter_map(|element| u32::try_from(element.partition()).ok()).map(Partition) {
             self.arriving.retain(|other| *other != partition);
             self.paused.remove(&partition);
             if self.announced.remove(&partition) {
@@ -341,7 +412,7 @@ impl JournalReader {
             }
         }
         if !lost {
-            self.leaving = Some(list);
+            self.leaving = Some(revoked);
         }
     }
 
@@ -398,6 +469,19 @@ impl Drop for JournalReader {
     }
 }
 
+fn open(config: &ClientConfig, topic: &str) -> Result<BaseConsumer<Events>, Fault> {
+    let doing = || format!("joining the group of {topic}");
+    let consumer: BaseConsumer<Events> =
+        config.create_with_context(Events::default()).map_err(|error| Fault::of(&error, &doing()))?;
+    consumer.subscribe(&[topic]).map_err(|error| Fault::of(&error, &doing()))?;
+    Ok(consumer)
+}
+
+#[allow(clippy::disallowed_methods, reason = "a wait is measured on the monotonic clock")]
+fn instant() -> Instant {
+    Instant::now()
+}
+
 fn raw(partition: Partition) -> i32 {
     i32::try_from(partition.0).unwrap_or(i32::MAX)
 }
@@ -424,3 +508,6 @@ fn record(message: &rdkafka::message::BorrowedMessage<'_>, embedded: bool) -> Re
         payload: message.payload().unwrap_or_default().to_vec(),
     }
 }
+
+#[cfg(test)]
+mod tests;

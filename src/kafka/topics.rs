@@ -352,10 +352,13 @@ async fn check_settings(
     if present.is_empty() {
         return Ok(());
     }
+    let silent = || {
+        let why = "the broker does not tell the settings of topics";
+        present.iter().map(|(name, _)| (name.to_string(), why.to_owned())).collect::<Vec<_>>()
+    };
     if cluster.is_embedded() {
-        // The mock cluster neither answers nor refuses: asking it would only wait.
-        let why = "the embedded broker does not tell the settings of topics";
-        checked.unanswered.extend(present.iter().map(|(name, _)| (name.to_string(), why.to_owned())));
+        // It would let the question time out.
+        checked.unanswered.extend(silent());
         return Ok(());
     }
     let asked: Vec<_> = present.iter().map(|(name, _)| ResourceSpecifier::Topic(name)).collect();
@@ -363,8 +366,7 @@ async fn check_settings(
     let answers = match admin.describe_configs(&asked, &options).await {
         Ok(answers) => answers,
         Err(KafkaError::AdminOp(Code::UnsupportedFeature | Code::UnsupportedVersion | Code::NotImplemented)) => {
-            let why = "the broker does not tell the settings of topics";
-            checked.unanswered.extend(present.iter().map(|(name, _)| (name.to_string(), why.to_owned())));
+            checked.unanswered.extend(silent());
             return Ok(());
         }
         Err(error) => return Err(Fault::of(&error, "asking for the settings of Kafka topics")),
@@ -439,5 +441,20 @@ mod tests {
     fn retention_without_end_is_long_enough() {
         assert!(Must::AtLeast(5).is_met_by("-1") && Must::AtLeast(5).is_met_by("5") && !Must::AtLeast(5).is_met_by("4"));
         assert!(!Must::AtLeast(5).is_met_by("") && !Must::Be("delete").is_met_by("compact,delete"));
+    }
+
+    #[test]
+    fn a_broker_that_does_not_tell_settings_is_named_and_faults_no_topic() {
+        let mock = rdkafka::mocking::MockCluster::new(1).unwrap();
+        let names = TopicNames::new("lonewatch");
+        mock.create_topic(&names.journal(), 4, 1).unwrap();
+        let cluster = Cluster::embedded(&mock.bootstrap_servers());
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let (partitions, within) = (PartitionCount::new(4).unwrap(), Duration::from_secs(20));
+        let checked = runtime.block_on(check(&cluster, &names, &[Topic::Journal], partitions, within)).unwrap();
+        assert_eq!((checked.faults.len(), checked.unanswered.len()), (0, 1), "{checked:?}");
+        assert!(checked.allows_start());
+        let checked = runtime.block_on(check(&cluster, &names, &[Topic::Rulebook], partitions, within)).unwrap();
+        assert!(!checked.allows_start(), "{checked:?}");
     }
 }

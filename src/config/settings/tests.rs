@@ -132,7 +132,7 @@ fn a_feed_hears_both_lanes_and_presses_are_native() {
     check(&feed(&format!("{duress}{reports}{reports}")), "ingest.feeds[0].sources[2].filter", "twice");
     let odd = source("duress", "x/+/sos", "decoder = \"owntracks\"");
     check(&feed(&format!("{odd}{reports}")), "ingest.feeds[0].sources[0].decoder", "is native");
-    let twice = format!("{}url = \"mqtt://b\"\n[[ingest.feeds]]\nname = \"main\"\nurl = \"mqtt://c\"", FEED);
+    let twice = format!("{FEED}url = \"mqtt://b\"\n[[ingest.feeds]]\nname = \"main\"\nurl = \"mqtt://c\"");
     check(&twice, "ingest.feeds[1].name", "twice");
 }
 

@@ -203,7 +203,10 @@ impl Shared {
         let fault =
             Fault::new(error.rdkafka_error_code().map_or(FaultKind::Passing, kind_of_code), format!("{error} ({reason})"));
         state.spent |= fault.kind == FaultKind::Fatal;
-        tracing::warn!(target: "kafka", kind = fault.kind.as_str(), "producer: {fault}");
+        // Once for each trouble: librdkafka repeats itself every second of an outage.
+        if state.trouble.is_none() || fault.kind == FaultKind::Fatal {
+            tracing::warn!(target: "kafka", kind = fault.kind.as_str(), "producer: {fault}");
+        }
         state.trouble = Some(fault);
     }
 
