@@ -24,7 +24,7 @@ pub const CLIENT_PACKET_BYTES_MAX: u32 = 128 * 1024;
 /// What quarantine keeps of a payload, beside its length and hash: as much as a decoder would have read.
 pub const QUARANTINE_BYTES_MAX: usize = DECODED_BYTES_MAX;
 const _: () = assert!(
-    (BROKER_PAYLOAD_BYTES_MAX as u32) < CLIENT_PACKET_BYTES_MAX,
+    BROKER_PAYLOAD_BYTES_MAX < CLIENT_PACKET_BYTES_MAX as usize,
     "what the broker accepts, the client must be able to read"
 );
 
@@ -159,7 +159,7 @@ pub const COMMIT_MILLIS: i64 = SECOND_MILLIS;
 /// How long a detector that gives a partition up waits for its alerts: within the group's session.
 pub const GIVE_UP_MILLIS: u64 = 2_000;
 const _: () =
-    assert!((GIVE_UP_MILLIS as i64) < GROUP_SESSION_MILLIS, "a detector that waits must not be thrown out of its group");
+    assert!(GIVE_UP_MILLIS.cast_signed() < GROUP_SESSION_MILLIS, "a detector that waits must not be thrown out of its group");
 /// A detector's heartbeat to each centre.
 pub const HEARTBEAT_MILLIS: i64 = 5 * SECOND_MILLIS;
 /// A partition that nobody claims, or whose lag exceeds this, is blind to the centre that reads.

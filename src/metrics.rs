@@ -270,16 +270,18 @@ pub fn reference() -> String {
         "# Metrics\n\nGenerated from `src/metrics.rs`; a test compares it. Labels are bounded: enums and configured names, never a device.\n\n\
          | metric | kind | labels | what it tells |\n|---|---|---|---|\n",
     );
-    for metric in CATALOGUE {
-        let kind = match metric.shape {
-            Shape::Counter => "counter",
-            Shape::Gauge => "gauge",
-            Shape::Histogram => "histogram",
-        };
-        let labels = if metric.labels.is_empty() { "-".to_owned() } else { metric.labels.join(", ") };
-        text.push_str(&format!("| `{}` | {kind} | {labels} | {} |\n", metric.name, metric.help));
-    }
+    text.extend(CATALOGUE.iter().map(row));
     text
+}
+
+fn row(metric: &Metric) -> String {
+    let kind = match metric.shape {
+        Shape::Counter => "counter",
+        Shape::Gauge => "gauge",
+        Shape::Histogram => "histogram",
+    };
+    let labels = if metric.labels.is_empty() { "-".to_owned() } else { metric.labels.join(", ") };
+    format!("| `{}` | {kind} | {labels} | {} |\n", metric.name, metric.help)
 }
 
 #[cfg(test)]

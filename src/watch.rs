@@ -1,7 +1,7 @@
 //! What a centre concludes from heartbeats: a partition that nobody claims, or that lags, is not watched. Pure, so that `alerts
 //! follow`, a console and a reference consumer judge alike.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::alert::{Alert, Heartbeat, Lane};
 use crate::ids::{AlertId, FeedName};
@@ -27,7 +27,7 @@ pub struct Watch {
     began_at: i64,
     partition_count: Option<u32>,
     partitions: BTreeMap<u32, Claim>,
-    blind: BTreeMap<Subject, ()>,
+    blind: BTreeSet<Subject>,
     revisions: BTreeMap<AlertId, u32>,
 }
 
@@ -54,7 +54,7 @@ impl Watch {
             began_at: now_millis,
             partition_count: None,
             partitions: BTreeMap::new(),
-            blind: BTreeMap::new(),
+            blind: BTreeSet::new(),
             revisions: BTreeMap::new(),
         }
     }
@@ -95,15 +95,15 @@ impl Watch {
     pub fn judge(&mut self, now_millis: i64) -> Vec<Sighted> {
         let wanted = self.not_watched(now_millis);
         let mut changes = Vec::new();
-        for subject in self.blind.keys().filter(|subject| !wanted.contains_key(*subject)) {
+        for subject in self.blind.iter().filter(|subject| !wanted.contains_key(*subject)) {
             changes.push(Sighted { at: now_millis, blind: false, text: subject.words() });
         }
         for (subject, why) in &wanted {
-            if !self.blind.contains_key(subject) {
+            if !self.blind.contains(subject) {
                 changes.push(Sighted { at: now_millis, blind: true, text: format!("{}: {why}", subject.words()) });
             }
         }
-        self.blind = wanted.into_keys().map(|subject| (subject, ())).collect();
+        self.blind = wanted.into_keys().collect();
         changes
     }
 
@@ -122,31 +122,30 @@ impl Watch {
                     blind.insert(Subject::Partition(partition), "no detector claims it".to_owned());
                 }
                 None => {}
-                Some(claim) => self.judge_claim(partition, claim, now_millis, &mut blind),
+                Some(claim) => judge_claim(partition, claim, now_millis, &mut blind),
             }
         }
         blind
     }
+}
 
-    fn judge_claim(&self, partition: u32, claim: &Claim, now_millis: i64, blind: &mut BTreeMap<Subject, String>) {
-        let limit = limits::HEARTBEAT_MISSING_MILLIS;
-        let silent_millis = now_millis.saturating_sub(claim.seen_at);
-        if silent_millis >= limit {
-            let why = format!("detector {} has said nothing for {} s", claim.detector, silent_millis / 1_000);
-            blind.insert(Subject::Partition(partition), why);
-            return;
-        }
-        if claim.now_behind_millis.is_none_or(|behind| behind >= limit) {
-            let behind =
-                claim.now_behind_millis.map_or_else(|| "has read nothing yet".to_owned(), |b| format!("lags by {} s", b / 1_000));
-            blind.insert(Subject::Partition(partition), format!("detector {} {behind}", claim.detector));
-        }
-        for ((feed, lane), behind) in &claim.feeds {
-            if behind.is_none_or(|behind| behind >= limit) {
-                let why =
-                    behind.map_or_else(|| "was never heard".to_owned(), |behind| format!("not heard for {} s", behind / 1_000));
-                blind.insert(Subject::Feed(feed.clone(), *lane), why);
-            }
+fn judge_claim(partition: u32, claim: &Claim, now_millis: i64, blind: &mut BTreeMap<Subject, String>) {
+    let limit = limits::HEARTBEAT_MISSING_MILLIS;
+    let silent_millis = now_millis.saturating_sub(claim.seen_at);
+    if silent_millis >= limit {
+        let why = format!("detector {} has said nothing for {} s", claim.detector, silent_millis / 1_000);
+        blind.insert(Subject::Partition(partition), why);
+        return;
+    }
+    if claim.now_behind_millis.is_none_or(|behind| behind >= limit) {
+        let behind =
+            claim.now_behind_millis.map_or_else(|| "has read nothing yet".to_owned(), |b| format!("lags by {} s", b / 1_000));
+        blind.insert(Subject::Partition(partition), format!("detector {} {behind}", claim.detector));
+    }
+    for ((feed, lane), behind) in &claim.feeds {
+        if behind.is_none_or(|behind| behind >= limit) {
+            let why = behind.map_or_else(|| "was never heard".to_owned(), |behind| format!("not heard for {} s", behind / 1_000));
+            blind.insert(Subject::Feed(feed.clone(), *lane), why);
         }
     }
 }

@@ -47,7 +47,7 @@ enum What {
 pub(super) fn run(opts: &Opts) -> Result<(), Failure> {
     match &opts.what {
         What::Schema => {
-            anstream::print!("{}", schema_json());
+            terminal::say(schema_json().trim_end());
             Ok(())
         }
         What::Follow { centre, from_beginning, output, config } => {
@@ -71,7 +71,7 @@ fn follow(mut tail: TopicTail, output: Output) -> Result<(), Failure> {
         }
         if output == Output::Text && tail.has_caught_up() {
             for sighted in watch.judge(clock::wall_millis()) {
-                anstream::println!("{}", sighted_line(&sighted));
+                terminal::say(&sighted_line(&sighted));
             }
         }
     }
@@ -79,19 +79,19 @@ fn follow(mut tail: TopicTail, output: Output) -> Result<(), Failure> {
 
 fn message(payload: &[u8], watch: &mut Watch, output: Output) {
     if output == Output::Json {
-        return anstream::println!("{}", String::from_utf8_lossy(payload));
+        return terminal::say(&format!("{}", String::from_utf8_lossy(payload)));
     }
     match serde_json::from_slice(payload) {
         Ok(CentreMessage::Alert(alert)) => show(&alert, watch),
         Ok(CentreMessage::Heartbeat(beat)) => watch.beat(&beat, clock::wall_millis()),
-        Err(fault) => anstream::println!("{} a message that is none of ours: {fault}", terminal::noted("?")),
+        Err(fault) => terminal::say(&format!("{} a message that is none of ours: {fault}", terminal::noted("?"))),
     }
 }
 
 /// Shows a revision that is new; repeats (delivery is at least once) are passed over.
 fn show(alert: &Alert, watch: &mut Watch) {
     if watch.is_news(alert) {
-        anstream::println!("{}", terminal::alert_line(alert));
+        terminal::say(&terminal::alert_line(alert));
     }
 }
 

@@ -123,7 +123,7 @@ pub fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure(lines)) => {
             for line in lines {
-                anstream::eprintln!("{} {line}", terminal::bad("error:"));
+                terminal::complain(&format!("{} {line}", terminal::bad("error:")));
             }
             ExitCode::FAILURE
         }

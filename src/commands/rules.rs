@@ -68,7 +68,7 @@ pub(super) fn run(opts: &Opts) -> Result<(), Failure> {
         What::Init { dir } => init(dir),
         What::Check { dir } => {
             let folder = checked(dir)?;
-            anstream::println!("{} {}: {} entries", terminal::good("good"), dir.display(), folder.len());
+            terminal::say(&format!("{} {}: {} entries", terminal::good("good"), dir.display(), folder.len()));
             Ok(())
         }
         What::Diff { dir, config } => {
@@ -93,9 +93,9 @@ fn init(dir: &Path) -> Result<(), Failure> {
         let parent = path.parent().unwrap_or(dir);
         fs::create_dir_all(parent).map_err(|fault| Failure::new(format!("cannot make {}: {fault}", parent.display())))?;
         fs::write(&path, text).map_err(|fault| Failure::new(format!("cannot write {}: {fault}", path.display())))?;
-        anstream::println!("{} {}", terminal::good("wrote"), path.display());
+        terminal::say(&format!("{} {}", terminal::good("wrote"), path.display()));
     }
-    anstream::println!("next: lonewatch rules check {}", dir.display());
+    terminal::say(&format!("next: lonewatch rules check {}", dir.display()));
     Ok(())
 }
 
@@ -150,10 +150,10 @@ fn entries(cluster: &Cluster, names: &TopicNames) -> Result<Entries, Failure> {
 fn show(entries: &Entries, folder: &SourceFolder) -> usize {
     let changes = rulebook::diff(entries, folder);
     for change in &changes {
-        anstream::println!("{change}");
+        terminal::say(&format!("{change}"));
     }
     if changes.is_empty() {
-        anstream::println!("nothing to change: version {} is in force", entries.version());
+        terminal::say(&format!("nothing to change: version {} is in force", entries.version()));
     }
     changes.len()
 }
@@ -168,7 +168,7 @@ fn apply(settings: &Settings, folder: &SourceFolder, author: &str, reason: &str,
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     topics::create(&runtime, settings, &cluster, &centres, replicas)?;
     if let Some(version) = write(&cluster, &names, &entries, folder, author, reason)? {
-        anstream::println!("{} version {version}", terminal::good("in force:"));
+        terminal::say(&format!("{} version {version}", terminal::good("in force:")));
     }
     Ok(())
 }

@@ -5,7 +5,6 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
@@ -18,6 +17,7 @@ use serde::Serialize;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
+use super::terminal;
 use crate::clock::wall_millis;
 use crate::device::mqtt_topic::receipt_topic;
 use crate::ids::DeviceId;
@@ -144,11 +144,13 @@ pub fn run(opts: &Opts) -> Result<(), SimulateFault> {
     match opts.output {
         Output::Json => {
             let line = serde_json::to_string(&summary).expect("numbers and words only");
-            say(&line);
+            terminal::say(&line);
         }
         Output::Text => {
             let Summary { devices, messages_sent, presses_receipted, .. } = summary;
-            say(&format!("{devices} devices sent {messages_sent} messages; {presses_receipted} presses have their receipt"));
+            terminal::say(&format!(
+                "{devices} devices sent {messages_sent} messages; {presses_receipted} presses have their receipt"
+            ));
         }
     }
     Ok(())
@@ -169,7 +171,7 @@ async fn simulate(opts: &Opts, plan: Plan) -> Fleet {
     let text = opts.output == Output::Text;
     if text {
         let MqttAddress { host, port } = &opts.broker;
-        say(&format!("{} devices report to mqtt://{host}:{port}; Ctrl-C ends it", plan.devices));
+        terminal::say(&format!("{} devices report to mqtt://{host}:{port}; Ctrl-C ends it", plan.devices));
     }
     let fleet = Fleet::new(plan, wall_millis());
     let mut told = 0;
@@ -183,12 +185,7 @@ async fn simulate(opts: &Opts, plan: Plan) -> Fleet {
 }
 
 fn tell(deed: &Deed) {
-    say(&format!("{} {} {}", clock_text(deed.began_at), deed.device, deed.act.as_str()));
-}
-
-/// Prints a line. A reader that has gone away is no reason to stop the devices.
-fn say(line: &str) {
-    let _ = writeln!(anstream::stdout(), "{line}");
+    terminal::say(&format!("{} {} {}", clock_text(deed.began_at), deed.device, deed.act.as_str()));
 }
 
 /// Ends at Ctrl-C; never where signals cannot be watched.
@@ -224,7 +221,10 @@ fn write_rules(folder: &Path, plan: &Plan) -> Result<(), SimulateFault> {
         fs::write(&path, text).map_err(|fault| SimulateFault::Write(path.clone(), fault))?;
     }
     let shown = folder.display();
-    say(&format!("{shown} has the rulebook of {} devices; put it in force: lonewatch rules apply {shown}", plan.devices));
+    terminal::say(&format!(
+        "{shown} has the rulebook of {} devices; put it in force: lonewatch rules apply {shown}",
+        plan.devices
+    ));
     Ok(())
 }
 

@@ -1,5 +1,7 @@
 //! What people see: colours on a terminal only, and one line for an alert.
 
+use std::io::Write as _;
+
 use anstyle::{AnsiColor, Style};
 
 use crate::alert::{Alert, Kind, Lane, Severity, State};
@@ -9,6 +11,16 @@ const RED: Style = AnsiColor::Red.on_default().bold();
 const YELLOW: Style = AnsiColor::Yellow.on_default();
 const GREEN: Style = AnsiColor::Green.on_default();
 const DIM: Style = Style::new().dimmed();
+
+/// Prints a line. A reader that has gone away is no reason to stop.
+pub(super) fn say(line: &str) {
+    let _written_or_gone = writeln!(anstream::stdout(), "{line}");
+}
+
+/// Prints a line on standard error.
+pub(super) fn complain(line: &str) {
+    let _written_or_gone = writeln!(anstream::stderr(), "{line}");
+}
 
 fn styled(style: Style, text: &str) -> String {
     format!("{style}{text}{style:#}")

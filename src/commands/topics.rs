@@ -87,8 +87,8 @@ pub(super) fn create(
     let mut failed = Vec::new();
     for created in created {
         match created {
-            Created::Made(name) => anstream::println!("{} {name}", terminal::good("made")),
-            Created::Existed(name) => anstream::println!("{} {name}", terminal::dim("there")),
+            Created::Made(name) => terminal::say(&format!("{} {name}", terminal::good("made"))),
+            Created::Existed(name) => terminal::say(&format!("{} {name}", terminal::dim("there"))),
             Created::Failed(_, fault) => failed.push(fault.to_string()),
         }
     }
@@ -105,13 +105,13 @@ fn check(
     let topics = Topic::all(centres);
     let checked = runtime.block_on(check_topics(cluster, &names, &topics, settings.kafka.partitions, WITHIN))?;
     for (topic, why) in &checked.unanswered {
-        anstream::println!("{} {topic}: its settings could not be checked: {why}", terminal::noted("open"));
+        terminal::say(&format!("{} {topic}: its settings could not be checked: {why}", terminal::noted("open")));
     }
     if checked.allows_start() {
         for fault in &checked.faults {
-            anstream::println!("{} {fault}", terminal::noted("short"));
+            terminal::say(&format!("{} {fault}", terminal::noted("short")));
         }
-        anstream::println!("{} {} topics", terminal::good("checked"), topics.len());
+        terminal::say(&format!("{} {} topics", terminal::good("checked"), topics.len()));
         return Ok(());
     }
     Err(Failure::all(checked.faults))

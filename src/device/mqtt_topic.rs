@@ -126,15 +126,15 @@ mod tests {
         Filter::parse(filter).unwrap().named(topic)
     }
 
-    fn device(id: &str) -> Option<Named> {
-        Some(Named::Device(id.into()))
+    fn device(id: &str) -> Named {
+        Named::Device(id.into())
     }
 
     #[test]
     fn levels_name_the_device() {
-        assert_eq!(named("lw/v1/+/report", "lw/v1/dev-1/report"), device("dev-1"));
-        assert_eq!(named("owntracks/+/+", "owntracks/jane/phone"), device("jane.phone"));
-        assert_eq!(named("lw/v1/+/report", "lw/v1//report"), device(""));
+        assert_eq!(named("lw/v1/+/report", "lw/v1/dev-1/report"), Some(device("dev-1")));
+        assert_eq!(named("owntracks/+/+", "owntracks/jane/phone"), Some(device("jane.phone")));
+        assert_eq!(named("lw/v1/+/report", "lw/v1//report"), Some(device("")));
         for other in ["lw/v1/dev-1/duress", "lw/v1/dev-1", "lw/v1/dev-1/report/x", "", "x/lw/v1/dev-1/report"] {
             assert_eq!(named("lw/v1/+/report", other), None, "{other}");
         }
@@ -147,8 +147,8 @@ mod tests {
             let topic = Filter::parse(filter).unwrap().probe_topic(&ingester);
             assert_eq!(named(filter, &topic), Some(Named::Probe(ingester.clone())), "{topic}");
         }
-        assert_eq!(named("owntracks/+/+", "owntracks/_probe-a/phone"), device("_probe-a.phone"), "half a probe is none");
-        assert_eq!(named("lw/v1/+/duress", "lw/v1/_probe-/duress"), device("_probe-"));
+        assert_eq!(named("owntracks/+/+", "owntracks/_probe-a/phone"), Some(device("_probe-a.phone")), "half a probe is none");
+        assert_eq!(named("lw/v1/+/duress", "lw/v1/_probe-/duress"), Some(device("_probe-")));
     }
 
     #[test]

@@ -254,13 +254,12 @@ fn read_signals(words: &[Cow<'_, str>]) -> (Signals, Option<Reject>) {
     let mut remark = None;
     for word in words {
         let plain = word.to_ascii_lowercase().replace('-', "_");
-        match Signal::ALL.into_iter().find(|signal| signal.as_str() == plain) {
-            Some(signal) => signals = signals.with(signal),
-            None => {
-                let known = Signal::ALL.map(Signal::as_str).join(", ");
-                let shown: String = word.chars().take(40).collect();
-                remark = Some(Reject::new(RejectReason::UnknownSignal, format!("signal {shown:?} is none of {known}")));
-            }
+        if let Some(signal) = Signal::ALL.into_iter().find(|signal| signal.as_str() == plain) {
+            signals = signals.with(signal);
+        } else {
+            let known = Signal::ALL.map(Signal::as_str).join(", ");
+            let shown: String = word.chars().take(40).collect();
+            remark = Some(Reject::new(RejectReason::UnknownSignal, format!("signal {shown:?} is none of {known}")));
         }
     }
     (signals, remark)

@@ -124,7 +124,7 @@ impl LaneTask {
             let turn = tokio::select! {
                 biased;
                 () = self.parts.ending.wait() => break Over::Ending,
-                delivery = self.parts.deliveries.next() => self.delivered(delivery, &mut ring, &connection),
+                delivery = self.parts.deliveries.next() => self.delivered(delivery.as_ref(), &mut ring, &connection),
                 happening = connection.next(), if self.parts.writer.has_room() => self.happened(happening, &mut ring, &connection),
             };
             if let Err(why) = turn {
@@ -228,11 +228,11 @@ impl LaneTask {
 
     fn delivered(
         &mut self,
-        delivery: Option<Delivery>,
+        delivery: Option<&Delivery>,
         ring: &mut AckRing<Waiting>,
         connection: &Connection,
     ) -> Result<(), String> {
-        let Some(Delivery { ticket, outcome }) = delivery else { return Err("the Kafka writer has ended".to_owned()) };
+        let Some(&Delivery { ticket, outcome }) = delivery else { return Err("the Kafka writer has ended".to_owned()) };
         match outcome {
             Outcome::Stored => ring.stored(ticket),
             Outcome::Refused(reason) => {
@@ -315,21 +315,17 @@ impl LaneTask {
     async fn drain(&mut self, ring: &mut AckRing<Waiting>, connection: &Connection) {
         let deadline = tokio::time::Instant::now() + Duration::from_millis(limits::DRAIN_MILLIS);
         while ring.len() > 0 {
-            match tokio::time::timeout_at(deadline, self.parts.deliveries.next()).await {
-                Ok(delivery) => {
-                    if let Err(why) = self.delivered(delivery, ring, connection) {
-                        tracing::warn!(part = self.part, why, "stopped draining");
-                        return;
-                    }
-                }
-                Err(_) => {
-                    tracing::warn!(
-                        part = self.part,
-                        messages = ring.len(),
-                        "Kafka has not answered in time; the broker keeps these messages"
-                    );
-                    return;
-                }
+            let Ok(delivery) = tokio::time::timeout_at(deadline, self.parts.deliveries.next()).await else {
+                tracing::warn!(
+                    part = self.part,
+                    messages = ring.len(),
+                    "Kafka has not answered in time; the broker keeps these messages"
+                );
+                return;
+            };
+            if let Err(why) = self.delivered(delivery.as_ref(), ring, connection) {
+                tracing::warn!(part = self.part, why, "stopped draining");
+                return;
             }
         }
     }

@@ -201,9 +201,8 @@ fn side(fence: &Fence, fix: &AppliedFix) -> Side {
 fn settle(fence: &Fence, state: &mut FenceState, side: Side, fix: &AppliedFix, heard: HeardMillis) {
     match (fence.meaning, side) {
         (Meaning::KeepOut, Side::Inside(_)) => weigh(state, side, fix, heard),
-        (_, Side::Inside(_)) => state.inside = true,
-        // Not clearly outside of where it should stay: leaving it later must be told.
-        (Meaning::KeepIn | Meaning::SafeZone, Side::Unclear) => state.inside = true,
+        // Also where it is not clearly outside of where it should stay: leaving it later must be told.
+        (_, Side::Inside(_)) | (Meaning::KeepIn | Meaning::SafeZone, Side::Unclear) => state.inside = true,
         (_, Side::Outside | Side::Unclear) => {}
     }
 }

@@ -13,11 +13,11 @@ use super::raise::Scene;
 use super::{Machine, battery_low, fences, lost_contact};
 
 impl Machine {
-    pub(super) fn put_in_force(&mut self, now: AppendMillis, rulebook: Arc<Rulebook>, actions: &mut Actions) {
-        let before = std::mem::replace(&mut self.rulebook, Arc::clone(&rulebook));
-        let scene = Scene { now, rulebook: &rulebook };
-        self.blindness.install(now, &rulebook);
-        let changed = changed_fences(&before, &rulebook);
+    pub(super) fn put_in_force(&mut self, now: AppendMillis, rulebook: &Arc<Rulebook>, actions: &mut Actions) {
+        let before = std::mem::replace(&mut self.rulebook, Arc::clone(rulebook));
+        let scene = Scene { now, rulebook };
+        self.blindness.install(now, rulebook);
+        let changed = changed_fences(&before, rulebook);
         let (partition, count) = (self.partition, self.count);
         for entry in rulebook.devices().filter(|entry| count.of(entry.id.as_str()) == partition) {
             if let Some(slot) = self.devices.slot_or_new(&entry.id, true) {

@@ -31,12 +31,12 @@ pub(super) fn contact(
     let (Some(owner), Some(rule)) = (&device.owner, rule(scene, device)) else { return };
     let clock = clocks.tenant(&owner.tenant);
     let silent_millis = clock.heard().since(clock.heard_at(contact.0));
-    if silent_millis < rule.silence_millis {
-        if let Some(open) = device.lost_contact.take() {
-            let mut restored = scene.clear(&open, "the device is heard again");
-            restored.place = device.fix.as_ref().map(super::devices::AppliedFix::place);
-            actions.raise(restored);
-        }
+    if silent_millis < rule.silence_millis
+        && let Some(open) = device.lost_contact.take()
+    {
+        let mut restored = scene.clear(&open, "the device is heard again");
+        restored.place = device.fix.as_ref().map(super::devices::AppliedFix::place);
+        actions.raise(restored);
     }
     let lost = device.lost_contact.is_some();
     devices.set_silence(slot, if lost { NEVER } else { clock.heard().plus(rule.silence_millis - silent_millis) });

@@ -150,7 +150,7 @@ impl Machine {
             let rulebook = self.installed.remove(&version);
             let rulebook = rulebook.expect("the shell installs a version before the record that first names it");
             self.installed = self.installed.split_off(&version);
-            self.put_in_force(now, rulebook, actions);
+            self.put_in_force(now, &rulebook, actions);
         }
         let ahead = observation.heard.iter().any(|heard| heard.to.get() > appended_at.plus(limits::CLOCK_FAULT_MILLIS).get());
         if ahead {
@@ -181,7 +181,7 @@ impl Machine {
         };
         if let Some(press) = &message.press {
             let occurred_at = clock.correct(message.report().and_then(Report::device_time));
-            duress::press(scene, &mut self.presses, device.as_deref_mut(), message, press, occurred_at, actions);
+            duress::press(scene, &mut self.presses, device, message, press, occurred_at, actions);
         }
         match slot {
             None => actions.note(Outcome::UnknownUnremembered),
@@ -194,13 +194,11 @@ impl Machine {
         if message.retained || message.content == MessageContent::Will {
             return None;
         }
-        match &message.after_probe {
-            Some(probe) => Some(probe.sent_at),
-            None => {
-                let frontier = self.clocks.heard_to(&message.feed, message.lane)?;
-                (frontier.get() < message.connected_at.get()).then_some(frontier)
-            }
+        if let Some(probe) = &message.after_probe {
+            return Some(probe.sent_at);
         }
+        let frontier = self.clocks.heard_to(&message.feed, message.lane)?;
+        (frontier.get() < message.connected_at.get()).then_some(frontier)
     }
 
     /// What the message tells of its device, once it is clear that it was not told before.

@@ -59,6 +59,7 @@ pub fn detect(parts: DetectorParts) -> Result<(), Fault> {
     let mut detector = Detector {
         alerts,
         owned: BTreeMap::new(),
+        parked: BTreeMap::new(),
         actions: Actions::default(),
         next_metronome: 0,
         next_heartbeat: 0,
@@ -71,6 +72,7 @@ pub fn detect(parts: DetectorParts) -> Result<(), Fault> {
         while !detector.parts.ending.now() {
             if !detector.turn(&mut reader) {
                 detector.owned.clear();
+                detector.parked.clear();
                 break;
             }
         }
@@ -86,6 +88,8 @@ struct Detector {
     parts: DetectorParts,
     alerts: AlertWriter,
     owned: BTreeMap<Partition, Owned>,
+    /// Machines of partitions that were lost without notice.
+    parked: BTreeMap<Partition, Owned>,
     actions: Actions,
     next_metronome: i64,
     next_heartbeat: i64,
@@ -107,7 +111,7 @@ impl Detector {
                     self.read(reader, partition, offset, appended_at, &payload);
                 }
                 ReaderItem::Assigned { partition, log_start, committed, end } => {
-                    self.assigned(partition, log_start, committed, end)
+                    self.assigned(partition, log_start, committed, end);
                 }
                 ReaderItem::Revoked { partition, lost } => self.revoked(reader, partition, lost),
                 ReaderItem::Idle => {}
@@ -134,13 +138,18 @@ impl Detector {
         }
         match committed {
             Some(committed) => {
-                tracing::info!(%partition, records = end - log_start, committed, "replaying, silently below the committed offset")
+                tracing::info!(%partition, records = end - log_start, committed, "replaying, silently below the committed offset");
             }
             None => {
-                tracing::warn!(%partition, records = end - log_start, "the group has no offset: alerts are written from the journal's start")
+                tracing::warn!(%partition, records = end - log_start, "the group has no offset: alerts are written from the journal's start");
             }
         }
-        let owned = Owned::new(partition, self.parts.partitions, (log_start, committed, end), clock::wall_millis());
+        let bounds = (log_start, committed, end);
+        let parked = self.parked.remove(&partition).filter(|parked| parked.machine.next_offset() >= log_start);
+        let owned = match parked {
+            Some(parked) => parked.returned(bounds, clock::wall_millis()),
+            None => Owned::new(partition, self.parts.partitions, bounds, clock::wall_millis()),
+        };
         metrics::journal_lag(partition, if owned.replay.is_some() { end - log_start } else { 0 });
         self.owned.insert(partition, owned);
         self.say_state();
@@ -151,7 +160,12 @@ impl Detector {
             self.alerts.flush(Duration::from_millis(limits::GIVE_UP_MILLIS));
             self.commit(reader, partition, true);
         }
-        self.owned.remove(&partition);
+        let owned = self.owned.remove(&partition);
+        if let Some(owned) = owned.filter(|owned| lost && !owned.stopped) {
+            // Kafka was away for longer than the session: most likely the partition comes back, and nothing need be replayed.
+            reader.continue_at(partition, owned.machine.next_offset());
+            self.parked.insert(partition, owned);
+        }
         tracing::info!(%partition, lost, "partition given up");
         self.say_state();
     }

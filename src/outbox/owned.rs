@@ -57,6 +57,18 @@ impl Owned {
         }
     }
 
+    /// The partition has come back: its machine goes on where it was, silently below what somebody else committed meanwhile.
+    #[must_use]
+    pub(super) fn returned(mut self, (_, committed, end): (i64, Option<i64>, i64), now_millis: i64) -> Self {
+        let next_offset = self.machine.next_offset();
+        self.emit_from = self.emit_from.max(committed.unwrap_or(next_offset));
+        self.committed = self.committed.max(committed.unwrap_or(self.committed));
+        self.replay = (end > next_offset).then_some(Replay { end, began_at: now_millis });
+        self.waiting.clear();
+        self.paused = false;
+        self
+    }
+
     /// Takes a record; it is applied by [`Owned::apply_next`].
     pub(super) fn push(&mut self, read: Read) {
         self.waiting.push_back(read);

@@ -47,7 +47,7 @@ fn attend(mut tail: TopicTail, judge: &Mutex<Judge>, leave: &AtomicBool, show: b
             hear(&payload, &mut watch, judge, show);
         }
         for sighted in watch.judge(clock::wall_millis()).iter().filter(|_| show) {
-            anstream::println!("{}", alerts::sighted_line(sighted));
+            terminal::say(&alerts::sighted_line(sighted));
         }
     }
 }
@@ -58,7 +58,7 @@ fn hear(payload: &[u8], watch: &mut Watch, judge: &Mutex<Judge>, show: bool) {
         Ok(CentreMessage::Alert(alert)) => {
             judge.lock().unwrap_or_else(PoisonError::into_inner).hear(&alert, now_millis);
             if watch.is_news(&alert) && show {
-                anstream::println!("{}", terminal::alert_line(&alert));
+                terminal::say(&terminal::alert_line(&alert));
             }
         }
         Ok(CentreMessage::Heartbeat(beat)) => watch.beat(&beat, now_millis),

@@ -52,6 +52,9 @@ pub struct Opts {
 }
 
 /// Runs the demonstration.
+///
+/// # Errors
+/// A [`Failure`] where the embedded brokers cannot start, and the offenders where an alert was false or missed.
 pub fn run(opts: &Opts) -> Result<(), Failure> {
     logging::begin(LogFormat::Text, &std::env::var("LONEWATCH_DEMO_LOG").unwrap_or_else(|_| "off,lonewatch=error".to_owned()));
     let text = opts.output == Output::Text;
@@ -109,22 +112,19 @@ impl Stage {
 }
 
 fn introduce(plan: &Plan, stage: &Stage) {
-    anstream::println!(
+    terminal::say(&format!(
         "{} simulated devices of two tenants report over MQTT (127.0.0.1:{}); what follows is what their alarm receiving centre reads.",
         plan.devices,
         stage.mqtt.port()
-    );
-    anstream::println!(
-        "{}",
-        terminal::dim(&format!(
-            "Limits are short here: lost contact after {} s of silence, fences after {} s. The brokers are embedded: they cannot answer \
+    ));
+    terminal::say(&terminal::dim(&format!(
+        "Limits are short here: lost contact after {} s of silence, fences after {} s. The brokers are embedded: they cannot answer \
              the start-up checks of retention, cleanup policy, timestamp type and compaction lag, and they keep nothing.",
-            plan.limits.silence_millis / 1_000,
-            plan.limits.dwell_millis / 1_000
-        ))
-    );
+        plan.limits.silence_millis / 1_000,
+        plan.limits.dwell_millis / 1_000
+    )));
     if plan.seconds.is_none() {
-        anstream::println!("{}", terminal::dim("Ctrl-C ends it."));
+        terminal::say(&terminal::dim("Ctrl-C ends it."));
     }
 }
 
@@ -173,11 +173,11 @@ fn progress(seconds: u64) -> ProgressBar {
 fn conclude(verdict: &Verdict, text: bool) {
     if !text {
         let line = serde_json::to_string(verdict).expect("numbers and words only: nothing in it that JSON cannot hold");
-        return anstream::println!("{line}");
+        return terminal::say(&line);
     }
     let millis = |value: Option<i64>| value.map_or_else(|| "-".to_owned(), |value| value.to_string());
     let alerts: Vec<String> = verdict.alerts.iter().map(|(kind, count)| format!("{count} {}", kind.replace('_', " "))).collect();
-    anstream::println!(
+    terminal::say(&format!(
         "{} of {} presses alerted (half within {} ms, 99 in 100 within {} ms); {} false alerts, {} missed; alerts: {}",
         verdict.presses_alerted,
         verdict.presses_sent,
@@ -186,5 +186,5 @@ fn conclude(verdict: &Verdict, text: bool) {
         verdict.false_alerts,
         verdict.missed_alerts,
         alerts.join(", ")
-    );
+    ));
 }
