@@ -5,19 +5,25 @@
 //! killed, `watchdog` ends what it left. What is missing on the machine fails the test and names `.ci/test`; nothing is skipped.
 #![allow(dead_code, unused_imports, unreachable_pub, reason = "the rig offers more than the scenarios of today use")]
 
+mod alerts;
 mod kafka;
 mod mosquitto;
 mod ports;
 mod process;
+mod replay;
+mod site;
 mod tools;
 mod wait;
 mod watchdog;
 mod world;
 
+pub use alerts::{SeenAlert, alerts_among, committed, ids, outline, revisions};
 pub use kafka::Kafka;
 pub use mosquitto::{Mosquitto, MosquittoOptions};
 pub use process::{Guarded, Lonewatch, find_program, is_running, wait_gone};
-pub use tools::{Follower, KafkaRecord, MqttMessage, Subscriber, consume, produce, publish, publish_with};
-pub use wait::{timed, wait_for, wait_until};
+pub use replay::{Replay, journal_records, replay, rulebook_versions};
+pub use site::{CENTRE, PARTITIONS, Role, Rules, STOP_DEADLINE, Site};
+pub use tools::{Follower, KafkaRecord, MqttMessage, Probes, Publisher, Subscriber, consume, produce, publish, publish_with};
+pub use wait::{figure, timed, wait_for, wait_until};
 pub use watchdog::Watchdog;
 pub use world::World;

@@ -1,12 +1,14 @@
 //! Clients that are not ours: `mosquitto_pub`, `mosquitto_sub` and `kcat`. What they see, a stranger's system would see.
 
+use std::io::Write as _;
+use std::process::{ChildStdin, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use super::kafka::Kafka;
 use super::mosquitto::Mosquitto;
 use super::process::{Guarded, find_program, run_tool};
-use super::wait::wait_for;
+use super::wait::{wait_for, wait_until};
 
 /// A tool that talks to a broker on this machine and is done.
 const TOOL_DEADLINE: Duration = Duration::from_mins(1);
@@ -202,6 +204,64 @@ impl Subscriber {
     /// The process, to freeze or end it.
     pub fn process(&mut self) -> &mut Guarded {
         &mut self.0
+    }
+}
+
+/// A `mosquitto_pub` on one connection that publishes every line it is given, as a message of its own at QoS 1.
+pub struct Publisher {
+    tool: Guarded,
+    input: Option<ChildStdin>,
+}
+
+impl Publisher {
+    /// Starts it.
+    pub fn start(mosquitto: &Mosquitto, mqtt_topic: &str) -> Self {
+        let port = mosquitto.port().to_string();
+        let mut tool = Guarded::start("mosquitto_pub", &find_program("mosquitto_pub"), |command| {
+            command.args(["-h", "127.0.0.1", "-p", &port, "-V", "mqttv5", "-q", "1", "-t", mqtt_topic, "-l"]);
+            command.stdin(Stdio::piped());
+        });
+        let input = tool.input();
+        Self { tool, input }
+    }
+
+    /// Publishes these lines; returns when the tool has them.
+    #[track_caller]
+    pub fn send(&mut self, lines: &str) {
+        let input = self.input.as_mut().expect("the input is open until the end");
+        let written = input.write_all(lines.as_bytes()).and_then(|()| input.write_all(b"\n")).and_then(|()| input.flush());
+        written.unwrap_or_else(|fault| panic!("publish: {fault}; {}", self.tool.tail()));
+    }
+
+    /// Waits until the broker has acknowledged everything.
+    #[track_caller]
+    pub fn finish(mut self) {
+        drop(self.input.take());
+        let status = self.tool.wait_ended(TOOL_DEADLINE);
+        assert!(status.success(), "mosquitto_pub ended with {status}; {}", self.tool.tail());
+    }
+}
+
+/// The ingester's probes, heard from outside: a clock of one beat a second that moves only while the MQTT broker and an ingester live.
+pub struct Probes(Subscriber);
+
+impl Probes {
+    /// Listens to the probes of the reports lane.
+    #[track_caller]
+    pub fn start(mosquitto: &Mosquitto) -> Self {
+        Self(Subscriber::start(mosquitto, "lw/v1/_probe-a/report"))
+    }
+
+    /// How many were heard so far.
+    pub fn heard(&self) -> usize {
+        self.0.messages().len()
+    }
+
+    /// Waits for so many more.
+    #[track_caller]
+    pub fn wait_further(&self, count: usize) {
+        let wanted = self.heard() + count;
+        wait_until(TOOL_DEADLINE, "probes", || self.heard() >= wanted);
     }
 }
 

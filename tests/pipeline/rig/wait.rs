@@ -40,3 +40,9 @@ pub fn timed<T>(act: impl FnOnce() -> T) -> (T, Duration) {
     let outcome = act();
     (outcome, began.elapsed())
 }
+
+/// A figure that the test found, for whoever reads its output (`cargo test --test pipeline -- --show-output`).
+#[allow(clippy::disallowed_macros, reason = "the test harness shows what a test prints, and nothing else")]
+pub fn figure(text: &str) {
+    println!("figure: {text}");
+}

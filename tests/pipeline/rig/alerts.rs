@@ -1,0 +1,123 @@
+//! The alerts topic as a test looks at it: alerts among heartbeats, by id and revision, and who else has read how far.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::{ClientConfig, Offset, TopicPartitionList};
+use serde_json::Value;
+
+use super::kafka::Kafka;
+use super::tools::{Follower, KafkaRecord};
+use super::wait::wait_for;
+
+/// One revision of an alert as it stands on the topic.
+#[derive(Clone, Debug)]
+pub struct SeenAlert {
+    /// Its id.
+    pub id: String,
+    /// Its revision.
+    pub revision: u64,
+    /// The whole of it.
+    pub json: Value,
+    /// Its bytes.
+    pub bytes: Vec<u8>,
+}
+
+impl SeenAlert {
+    /// The word at a field; empty where there is none.
+    pub fn text(&self, field: &str) -> &str {
+        self.json[field].as_str().unwrap_or_default()
+    }
+
+    /// Whether an ingester wrote it: revision 1 of a press.
+    pub fn is_express(&self) -> bool {
+        !self.json["lane"].is_null()
+    }
+}
+
+/// The alerts among these records, in their order; heartbeats are left out.
+pub fn alerts_among(records: &[KafkaRecord]) -> Vec<SeenAlert> {
+    let alerts = records.iter().filter_map(|record| {
+        let json = record.json();
+        (json["type"] == "alert").then(|| SeenAlert {
+            id: json["id"].as_str().expect("an alert has an id").to_owned(),
+            revision: json["revision"].as_u64().expect("an alert has a revision"),
+            bytes: record.value.clone().expect("an alert has a value"),
+            json,
+        })
+    });
+    alerts.collect()
+}
+
+impl Follower {
+    /// The alerts that it has read so far.
+    pub fn alerts(&self) -> Vec<SeenAlert> {
+        alerts_among(&self.records())
+    }
+
+    /// The alerts of a kind that it has read so far.
+    pub fn alerts_of(&self, kind: &str) -> Vec<SeenAlert> {
+        self.alerts().into_iter().filter(|alert| alert.text("kind") == kind).collect()
+    }
+
+    /// Waits until the alerts read so far are as wanted, and gives what the look found.
+    #[track_caller]
+    pub fn wait_alerts<T>(&self, deadline: Duration, what: &str, look: impl Fn(&[SeenAlert]) -> Option<T>) -> T {
+        wait_for(deadline, what, || {
+            let alerts = self.alerts();
+            look(&alerts).ok_or_else(|| outline(&alerts))
+        })
+    }
+}
+
+/// Alerts in short, for a failure's message.
+pub fn outline(alerts: &[SeenAlert]) -> String {
+    let line = |alert: &SeenAlert| {
+        let subject = alert.text("subject");
+        format!(
+            "{} {} {} {subject} r{} {}",
+            alert.id,
+            alert.text("kind"),
+            alert.text("device"),
+            alert.revision,
+            alert.text("state")
+        )
+    };
+    format!("{} alerts:\n{}", alerts.len(), alerts.iter().map(line).collect::<Vec<_>>().join("\n"))
+}
+
+/// The distinct ids.
+pub fn ids(alerts: &[SeenAlert]) -> BTreeSet<&str> {
+    alerts.iter().map(|alert| alert.id.as_str()).collect()
+}
+
+/// The revisions seen of each id.
+pub fn revisions(alerts: &[SeenAlert]) -> BTreeMap<&str, BTreeSet<u64>> {
+    let mut revisions: BTreeMap<&str, BTreeSet<u64>> = BTreeMap::new();
+    for alert in alerts {
+        revisions.entry(&alert.id).or_default().insert(alert.revision);
+    }
+    revisions
+}
+
+/// The group's committed offset of each partition; none where it has committed nothing.
+#[track_caller]
+pub fn committed(kafka: &Kafka, group: &str, topic: &str, partitions: u32) -> BTreeMap<u32, Option<i64>> {
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", kafka.bootstrap()).set("group.id", group);
+    let consumer: BaseConsumer = config.create().expect("librdkafka takes these settings");
+    let mut wanted = TopicPartitionList::new();
+    for partition in 0..partitions {
+        wanted.add_partition(topic, i32::try_from(partition).expect("few partitions"));
+    }
+    let found = consumer.committed_offsets(wanted, Duration::from_secs(20)).expect("the group's offsets");
+    let offsets = found.elements().into_iter().map(|element| {
+        let offset = match element.offset() {
+            Offset::Offset(offset) => Some(offset),
+            _ => None,
+        };
+        (u32::try_from(element.partition()).expect("a partition's number"), offset)
+    });
+    offsets.collect()
+}
