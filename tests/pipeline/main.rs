@@ -3,9 +3,17 @@
 //! One binary for all scenarios, so that librdkafka is linked once and one Kafka serves all; `rig` holds the machinery.
 
 mod constant_payload;
+mod detector_killed;
 mod first_hour;
+mod kafka_away;
+mod mosquitto_away;
 mod owntracks_leaves_a_fence;
+mod poison;
+mod press_past_a_backlog;
 mod rig;
 mod rig_itself;
+mod same_journal_twice;
+mod shutdown_in_order;
+mod start_refusals;
 mod the_same_press_again;
 mod two_fences_at_once;

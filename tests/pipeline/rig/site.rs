@@ -122,7 +122,7 @@ impl Site {
         format!(
             "[kafka]\nbrokers = \"{kafka}\"\nprefix = \"{prefix}\"\npartitions = {partitions}\n\
              [ingest]\nname = \"a\"\n[[ingest.feeds]]\nname = \"{feed}\"\nurl = \"mqtt://{mosquitto}\"\n\
-             [detect]\nname = \"d-0\"\ngroup = \"{}\"\n",
+             [detect]\nname = \"d-0\"\ngroup = \"{}\"\n[admin]\nlisten = \"127.0.0.1:0\"\n",
             self.group()
         )
     }
@@ -260,7 +260,7 @@ impl Role {
             let rest = line.strip_prefix(name).unwrap_or("#");
             rest.starts_with([' ', '{']) && labels.iter().all(|label| rest.contains(label))
         });
-        lines.filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok()).sum()
+        lines.filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok()).fold(0.0, |sum, value| sum + value)
     }
 
     /// SIGTERM, and the status of the end.

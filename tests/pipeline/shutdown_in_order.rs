@@ -1,0 +1,93 @@
+//! SIGTERM under load: what was receipted is stored, what was not comes again from the MQTT broker, and the exit is clean.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use lonewatch::journal::{self, MessageContent, Record};
+
+use crate::rig::{
+    Follower, Publisher, Rules, Site, Subscriber, World, alerts_among, consume, figure, journal_records, timed, wait_for,
+    wait_until,
+};
+
+const SOON: Duration = Duration::from_mins(1);
+const REPORTS: usize = 4_000;
+const PRESSES: usize = 200;
+
+#[test]
+fn sigterm_under_load_loses_nothing() {
+    let site = Site::new(World::new("shutdown"), &Rules::of(&["dev-1", "dev-2"]));
+    let mut role = site.run();
+    let alerts = Follower::start(&site.world.kafka, &site.alerts_topic());
+    let receipts = Subscriber::start(&site.world.mosquitto, "lw/v1/+/rx");
+    let mut reports = Publisher::start(&site.world.mosquitto, "lw/v1/dev-1/report");
+    let mut presses = Publisher::start(&site.world.mosquitto, "lw/v1/dev-2/duress");
+    let lines = |word: &str, count: usize, rest: &str| {
+        let lines: Vec<String> = (0..count).map(|number| format!("{{\"id\":\"{word}-{number}\"{rest}}}")).collect();
+        lines.join("\n")
+    };
+    reports.send(&lines("report", REPORTS, ",\"receipt\":true,\"battery\":70"));
+    presses.send(&lines("press", PRESSES, ""));
+    // In the midst of it.
+    wait_until(SOON, "the first receipts", || receipts.messages().len() > 50);
+    let (status, took) = timed(|| role.stop());
+    assert_eq!(status.code(), Some(0), "{}", role.tail());
+    reports.finish();
+    presses.finish();
+
+    let stored = ids_in_journal(&site);
+    let receipted: BTreeSet<String> = receipts.messages().iter().map(|message| own_id(&message.payload)).collect();
+    let missing: Vec<_> = receipted.difference(&stored).collect();
+    assert!(missing.is_empty(), "receipted and not in the journal: {missing:?}");
+    let told: BTreeSet<String> = presses_told(&alerts);
+    let untold: Vec<_> = receipted.iter().filter(|id| id.starts_with("press-") && !told.contains(*id)).collect();
+    assert!(untold.is_empty(), "receipted and not told: {untold:?}");
+    figure(&format!(
+        "SIGTERM took {took:?} with {} of {} messages stored and {} receipted",
+        stored.len(),
+        REPORTS + PRESSES,
+        receipted.len()
+    ));
+    assert!(stored.len() < REPORTS + PRESSES, "all was done before the end: the load was too small to show anything");
+
+    let _again = site.start("run");
+    wait_for(SOON, "the rest to come", || {
+        let stored = ids_in_journal(&site).len();
+        if stored == REPORTS + PRESSES { Ok(()) } else { Err(format!("{stored} of {}", REPORTS + PRESSES)) }
+    });
+    let of_topic = alerts_among(&consume(&site.world.kafka, &site.alerts_topic()));
+    let ids: BTreeSet<_> = of_topic.iter().map(|alert| &alert.id).collect();
+    assert_eq!(ids.len(), PRESSES, "each press is one alert, however often it came");
+}
+
+/// The devices' own ids of all messages in the journal.
+fn ids_in_journal(site: &Site) -> BTreeSet<String> {
+    let records = journal_records(site);
+    let own_id = |value: &[u8]| match journal::decode(value).expect("a record of the journal") {
+        Record::Message(message) => match message.content {
+            MessageContent::Report(report) => report.own_id,
+            MessageContent::Will | MessageContent::Other | MessageContent::Unreadable(_) => None,
+        },
+        Record::Observation(_) | Record::Metronome { .. } | Record::Action => None,
+    };
+    records.iter().filter_map(|record| own_id(record.value.as_deref()?)).collect()
+}
+
+fn own_id(receipt: &[u8]) -> String {
+    let receipt: serde_json::Value = serde_json::from_slice(receipt).expect("a receipt is JSON");
+    receipt["id"].as_str().expect("these messages have ids").to_owned()
+}
+
+/// The own ids of presses with an alert; alert ids are hashes, so the journal says which is whose.
+fn presses_told(alerts: &Follower) -> BTreeSet<String> {
+    use lonewatch::alert::duress_id;
+    use lonewatch::ids::{DeviceId, EventId, Origin};
+    let device = DeviceId::parse("dev-2").expect("a legal id");
+    let told: BTreeSet<String> = alerts.alerts().into_iter().map(|alert| alert.id).collect();
+    let id_of = |own: &str| {
+        let payload = format!("{{\"id\":\"{own}\"}}");
+        let event = EventId::of(&device, &Origin::OwnId(own.to_owned()), "lw/v1/dev-2/duress", payload.as_bytes());
+        duress_id(&device, event).to_string()
+    };
+    (0..PRESSES).map(|number| format!("press-{number}")).filter(|own| told.contains(&id_of(own))).collect()
+}
