@@ -40,7 +40,7 @@ fn kafka_away_for_20_s_while_devices_report() {
         }
     });
     let (status, text) = role.get("/readyz");
-    figure(&format!("Kafka is away for {away:?}; /readyz meanwhile: {status}"));
+    figure(&format!("Kafka is away for {away:?}; /readyz meanwhile: {status} {text}"));
 
     let ((), took) = timed(|| {
         std::thread::scope(|scope| {
