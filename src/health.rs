@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::limits;
+
 /// The state of every part of this process.
 #[derive(Clone, Debug, Default)]
 pub struct Health(Arc<Mutex<BTreeMap<String, State>>>);
@@ -61,6 +63,52 @@ impl Health {
     }
 }
 
+/// Whether Kafka answers one of our writers: a part of its own, because a lane can hear its devices well while nothing is stored.
+#[derive(Debug)]
+pub struct KafkaAnswers {
+    health: Health,
+    part: String,
+    /// When Kafka last acknowledged something, or owed nothing.
+    answered_at: i64,
+}
+
+impl KafkaAnswers {
+    /// A writer that owes nothing yet.
+    pub fn new(health: &Health, writer: &str, now_millis: i64) -> Self {
+        let part = format!("{writer} to Kafka");
+        health.ready(&part);
+        Self { health: health.clone(), part, answered_at: now_millis }
+    }
+
+    /// Kafka has acknowledged something.
+    pub const fn answered(&mut self, now_millis: i64) {
+        self.answered_at = now_millis;
+    }
+
+    /// Looks, every second or so, whether Kafka owes `pending` acknowledgements for too long.
+    pub fn look(&mut self, pending: usize, now_millis: i64) {
+        if pending == 0 {
+            self.answered_at = now_millis;
+        }
+        if now_millis - self.answered_at < limits::KAFKA_SILENT_MILLIS {
+            return self.health.ready(&self.part);
+        }
+        let seconds = limits::KAFKA_SILENT_MILLIS / 1_000;
+        self.health.not_ready(
+            &self.part,
+            format!(
+                "Kafka has acknowledged nothing for {seconds} s or more: look at its brokers and at the network. \
+                 What is not stored is kept and tried again"
+            ),
+        );
+    }
+
+    /// The writer has ended in good order.
+    pub fn gone(&self) {
+        self.health.gone(&self.part);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -75,6 +123,21 @@ mod tests {
         assert!(!ready);
         assert_eq!(lines, ["lane: ready", "rulebook: NOT READY: not read to its end yet"]);
         health.remark("rulebook", "entry device/x cannot be used");
+        assert!(health.report().0);
+    }
+
+    #[test]
+    fn kafka_that_owes_acknowledgements_for_too_long_is_not_ready() {
+        let health = Health::default();
+        let mut kafka = KafkaAnswers::new(&health, "lane", 0);
+        kafka.look(0, 60_000);
+        kafka.look(7, 64_999);
+        assert!(health.report().0, "nothing was owed until then");
+        kafka.look(7, 65_000);
+        let (ready, lines) = health.report();
+        assert!(!ready && lines[0].starts_with("lane to Kafka: NOT READY: Kafka has acknowledged nothing"), "{lines:?}");
+        kafka.answered(66_000);
+        kafka.look(7, 66_500);
         assert!(health.report().0);
     }
 }

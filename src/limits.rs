@@ -148,6 +148,9 @@ pub const PARTITIONS_MAX: u32 = 1_024;
 pub const WRITER_PENDING_MAX: usize = 20_000;
 /// A topic that is missing or forbidden is tried for this long before its records are refused: metadata loses a topic for moments.
 pub const WRITER_REFUSED_MILLIS: u64 = 10_000;
+/// A writer whose records wait while Kafka acknowledges nothing for this long says that it is not ready. Ordinary acknowledgements
+/// take milliseconds; a change of leader takes a few seconds.
+pub const KAFKA_SILENT_MILLIS: i64 = 5 * SECOND_MILLIS;
 /// Journal retention that the start-up check asks for.
 pub const JOURNAL_RETENTION_MILLIS: i64 = 72 * HOUR_MILLIS;
 /// Alerts stay at least this long.

@@ -16,7 +16,7 @@ use super::probe::{Listening, NewestProbe, Return};
 use crate::alert::Lane;
 use crate::clock;
 use crate::device::{Reject, RejectReason};
-use crate::health::Health;
+use crate::health::{Health, KafkaAnswers};
 use crate::ids::DeviceId;
 use crate::journal::{self, Heard, Observation, PartitionCount, Record};
 use crate::kafka::{Deliveries, Delivery, Outcome, Outgoing, Ticket, Writer};
@@ -53,6 +53,7 @@ pub(super) struct LaneTask {
     connected_at: IngestMillis,
     next_ticket: u64,
     counter: u64,
+    kafka: KafkaAnswers,
 }
 
 /// What waits in the ring.
@@ -79,8 +80,10 @@ impl LaneTask {
             keeps_session: true,
             filters,
         };
+        let part = format!("feed {} lane {}", post.feed.name, post.lane.as_str());
         Self {
-            part: format!("feed {} lane {}", post.feed.name, post.lane.as_str()),
+            kafka: KafkaAnswers::new(&parts.health, &part, clock::wall_millis()),
+            part,
             listening: Listening::new(post.lane, post.incarnation, purpose.filters.len()),
             newest_probe: NewestProbe::default(),
             connected_at: IngestMillis::default(),
@@ -111,6 +114,7 @@ impl LaneTask {
             }
         }
         self.parts.health.gone(&self.part);
+        self.kafka.gone();
     }
 
     /// One connection from its beginning to its end.
@@ -120,10 +124,15 @@ impl LaneTask {
         self.listening.connection_began();
         self.newest_probe = NewestProbe::default();
         self.connected_at = IngestMillis::new(clock::wall_millis());
+        let mut second = tokio::time::interval(Duration::from_secs(1));
         let over = loop {
             let turn = tokio::select! {
                 biased;
                 () = self.parts.ending.wait() => break Over::Ending,
+                _ = second.tick() => {
+                    self.kafka.look(self.parts.writer.pending(), clock::wall_millis());
+                    Ok(())
+                }
                 delivery = self.parts.deliveries.next() => self.delivered(delivery.as_ref(), &mut ring, &connection),
                 happening = connection.next(), if self.parts.writer.has_room() => self.happened(happening, &mut ring, &connection),
             };
@@ -234,7 +243,10 @@ impl LaneTask {
     ) -> Result<(), String> {
         let Some(&Delivery { ticket, outcome }) = delivery else { return Err("the Kafka writer has ended".to_owned()) };
         match outcome {
-            Outcome::Stored => ring.stored(ticket),
+            Outcome::Stored => {
+                self.kafka.answered(clock::wall_millis());
+                ring.stored(ticket);
+            }
             Outcome::Refused(reason) => {
                 metrics::kafka_refused(&self.part, reason.as_str());
                 if reason.is_of_destination() {

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::alert::{Alert, CentreMessage, Kind, Stage};
-use crate::health::Health;
+use crate::clock;
+use crate::health::{Health, KafkaAnswers};
 use crate::journal::Partition;
 use crate::kafka::{Deliveries, Delivery, Outcome, Outgoing, RefusedReason, Ticket, Topic, TopicNames, Writer};
 use crate::metrics;
@@ -42,6 +43,7 @@ pub(super) struct AlertWriter {
     deliveries: Deliveries,
     topics: Arc<TopicNames>,
     health: Health,
+    kafka: KafkaAnswers,
     sent: BTreeMap<Ticket, Sent>,
     beats: BTreeMap<Beat, Ticket>,
     next: u64,
@@ -50,7 +52,8 @@ pub(super) struct AlertWriter {
 impl AlertWriter {
     pub(super) fn new(writer: Writer, deliveries: Deliveries, topics: Arc<TopicNames>, health: Health) -> Self {
         health.ready(PART);
-        Self { writer, deliveries, topics, health, sent: BTreeMap::new(), beats: BTreeMap::new(), next: 0 }
+        let kafka = KafkaAnswers::new(&health, PART, clock::wall_millis());
+        Self { writer, deliveries, topics, health, kafka, sent: BTreeMap::new(), beats: BTreeMap::new(), next: 0 }
     }
 
     /// Writes an alert that the record at `offset` caused.
@@ -95,7 +98,13 @@ impl AlertWriter {
         metrics::kafka_pending("detect", self.writer.pending());
     }
 
+    /// Once a second: whether Kafka still answers.
+    pub(super) fn look(&mut self, now_millis: i64) {
+        self.kafka.look(self.writer.pending(), now_millis);
+    }
+
     fn stored(&mut self, ticket: Ticket) {
+        self.kafka.answered(clock::wall_millis());
         match self.sent.remove(&ticket) {
             Some(Sent::Beat(beat)) => {
                 self.beats.remove(&beat);

@@ -244,6 +244,7 @@ impl Detector {
         let now_millis = clock::wall_millis();
         if now_millis >= self.next_metronome {
             self.next_metronome = now_millis + limits::METRONOME_MILLIS;
+            self.alerts.look(now_millis);
             self.metronomes();
         }
         if now_millis >= self.next_heartbeat {

@@ -40,7 +40,11 @@ fn kafka_away_for_20_s_while_devices_report() {
         }
     });
     let (status, text) = role.get("/readyz");
-    figure(&format!("Kafka is away for {away:?}; /readyz meanwhile: {status} {text}"));
+    figure(&format!("Kafka is away for {away:?}"));
+    assert_eq!(status, 503, "{text}");
+    for part in ["feed main lane duress", "feed main lane reports", "alerts writer"] {
+        assert!(text.contains(&format!("{part} to Kafka: NOT READY: Kafka has acknowledged nothing")), "{text}");
+    }
 
     let ((), took) = timed(|| {
         std::thread::scope(|scope| {
