@@ -166,6 +166,7 @@ impl Detector {
             reader.continue_at(partition, owned.machine.next_offset());
             self.parked.insert(partition, owned);
         }
+        self.parts.health.gone(&format!("partition {partition}"));
         tracing::info!(%partition, lost, "partition given up");
         self.say_state();
     }
@@ -224,13 +225,17 @@ impl Detector {
         for partition in partitions {
             self.apply(partition);
             let Some(owned) = self.owned.get_mut(&partition) else { continue };
+            let part = format!("partition {partition}");
             let moved = match owned.awaits(&self.parts.versions) {
-                Some(version) if owned.pause() => {
+                Some(awaited) if owned.pause() => {
                     metrics::partition_waits(partition);
-                    tracing::info!(%partition, version, "waits for a rulebook version");
+                    self.parts.health.not_ready(&part, awaited.words());
                     reader.pause(partition)
                 }
-                None if owned.resume() => reader.resume(partition),
+                None if owned.resume() => {
+                    self.parts.health.gone(&part);
+                    reader.resume(partition)
+                }
                 Some(_) | None => Ok(()),
             };
             if let Err(fault) = moved {
