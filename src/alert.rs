@@ -334,7 +334,8 @@ pub struct Reason {
     pub records: Vec<RecordRef>,
 }
 
-/// How this copy came: the only part in which copies of a revision may differ, and no part of its identity.
+/// How this copy came, which is no part of the alert's identity. Copies by mirrored ingesters differ in nothing else; a copy that a
+/// device's repeat made also bears the times of its own arrival.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct LaneCopy {
     /// The ingester that wrote this copy.

@@ -134,6 +134,8 @@ pub const RECONNECT_GRACE_MILLIS_MAX: i64 = POSTPONED_MILLIS_MAX;
 const _: () = assert!(RECONNECT_GRACE_MILLIS <= RECONNECT_GRACE_MILLIS_MAX, "the default is legal");
 /// Faults of entries that a reader keeps to show. The first are kept: whoever mends them and reads again meets the next.
 pub const ENTRY_FAULTS_MAX: usize = 1_000;
+/// Built versions of the rulebook that a process keeps: a replay needs neighbouring ones, for all its partitions at about the same time.
+pub const RULEBOOKS_BUILT_MAX: usize = 16;
 /// One rulebook entry. Kafka's default for a message is 1 MiB; a fence at its vertex limit takes about as much as this.
 pub const RULEBOOK_ENTRY_BYTES_MAX: usize = 1_000_000;
 

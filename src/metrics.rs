@@ -74,6 +74,8 @@ catalogue! {
         "Journal records applied by this detector, by what became of them; a record can have several outcomes. Replayed ones left out.";
     ALERTS: Counter "lonewatch_alerts_total" ["kind"]
         "Alert revisions written by this detector.";
+    ALERT_SECONDS: Histogram "lonewatch_alert_seconds" ["kind"]
+        "Seconds from the append time of the journal record that caused an alert to Kafka's acknowledgement of the alert.";
     JOURNAL_LAG_RECORDS: Gauge "lonewatch_journal_lag_records" ["partition"]
         "Records between what this detector has applied and the end of the partition when it was assigned (replay), 0 afterwards.";
     NOW_BEHIND_SECONDS: Gauge "lonewatch_now_behind_seconds" ["partition"]
@@ -216,6 +218,11 @@ pub fn record_applied(outcome: machine::Outcome) {
 /// An alert revision was written.
 pub fn alert_written(kind: Kind) {
     count(ALERTS, vec![kind.as_str().to_owned()], 1);
+}
+
+/// Kafka has an alert.
+pub fn alert_stored(kind: Kind, after_millis: i64) {
+    observe(ALERT_SECONDS, vec![kind.as_str().to_owned()], seconds(after_millis.max(0)));
 }
 
 /// How far a partition's replay is from its end.

@@ -1,12 +1,13 @@
 //! The rulebook as a running process knows it: the newest version, and every version that a journal record may still name.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 
 use crate::health::Health;
 use crate::kafka::{Cluster, Fault, RulebookItem, RulebookReader, TopicNames};
+use crate::limits;
 use crate::metrics;
 use crate::rulebook::{Entries, Rulebook};
 
@@ -21,18 +22,89 @@ pub struct Rulebooks {
     _reader: RulebookReader,
 }
 
-/// Every version read so far. Shared by all partitions; a version's unchanged parts are shared with its neighbours.
+/// Every version that a journal record may still name. Kept as the topic's entries and built when asked for: a thousand versions of
+/// a large installation would not fit in memory, their differences do. Shared by all partitions.
 #[derive(Clone, Debug, Default)]
-pub struct Versions(Arc<Mutex<BTreeMap<i64, Arc<Rulebook>>>>);
+pub struct Versions(Arc<Mutex<History>>);
+
+/// What becomes of asking for a version.
+#[derive(Clone, Debug)]
+pub enum Version {
+    /// Here it is.
+    Built(Arc<Rulebook>),
+    /// The rulebook was not read that far yet.
+    NotYet,
+    /// The topic no longer holds it: compacted too early.
+    Gone,
+}
+
+#[derive(Debug, Default)]
+struct History {
+    log: Vec<Entry>,
+    newest: Option<i64>,
+    /// The last versions that were asked for, oldest first.
+    built: VecDeque<Arc<Rulebook>>,
+    /// Builds one version after another; begins anew for an older one.
+    builder: Entries,
+    builder_at: usize,
+}
+
+#[derive(Debug)]
+struct Entry {
+    offset: i64,
+    key: String,
+    value: Option<Vec<u8>>,
+}
 
 impl Versions {
-    /// A version, once it was read.
-    pub fn get(&self, version: i64) -> Option<Arc<Rulebook>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&version).map(Arc::clone)
+    /// A version.
+    pub fn get(&self, version: i64) -> Version {
+        self.lock().get(version)
     }
 
-    fn add(&self, rulebook: &Arc<Rulebook>) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(rulebook.version(), Arc::clone(rulebook));
+    fn lock(&self) -> MutexGuard<'_, History> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl History {
+    fn get(&mut self, version: i64) -> Version {
+        if let Some(built) = self.built.iter().find(|built| built.version() == version) {
+            return Version::Built(Arc::clone(built));
+        }
+        if self.newest.is_none_or(|newest| newest < version) {
+            return Version::NotYet;
+        }
+        if self.builder.version() >= version {
+            (self.builder, self.builder_at) = (Entries::new(), 0);
+        }
+        while let Some(entry) = self.log.get(self.builder_at) {
+            self.builder_at += 1;
+            let built = self.builder.read(entry.offset, &entry.key, entry.value.as_deref());
+            if let Some(built) = built.filter(|built| built.version() == version) {
+                self.keep(Arc::clone(&built));
+                return Version::Built(built);
+            }
+            if entry.offset >= version {
+                break;
+            }
+        }
+        Version::Gone
+    }
+
+    fn keep(&mut self, built: Arc<Rulebook>) {
+        if self.built.len() == limits::RULEBOOKS_BUILT_MAX {
+            self.built.pop_front();
+        }
+        self.built.push_back(built);
+    }
+
+    fn add(&mut self, entry: Entry, newest: Option<Arc<Rulebook>>) {
+        self.log.push(entry);
+        if let Some(newest) = newest {
+            self.newest = Some(newest.version());
+            self.keep(newest);
+        }
     }
 }
 
@@ -50,8 +122,9 @@ impl Rulebooks {
         health.not_ready(PART, "not read to its end yet");
         let reader = RulebookReader::start(cluster, topics, move |item| match item {
             RulebookItem::Entry { offset, key, value } => {
-                if let Some(rulebook) = entries.read(offset, &key, value.as_deref()) {
-                    sink_versions.add(&rulebook);
+                let rulebook = entries.read(offset, &key, value.as_deref());
+                sink_versions.lock().add(Entry { offset, key, value }, rulebook.clone());
+                if let Some(rulebook) = rulebook {
                     newest_sender.send_replace(rulebook);
                 }
             }
@@ -91,5 +164,52 @@ fn report(health: &Health, entries: &Entries) {
             PART,
             format!("{} entries cannot be used, the last good ones stay in force; the first: {first}", rest.len() + 1),
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rulebook::{check, plan};
+
+    /// Versions of a rulebook whose only tenant gets one more device each time; their offsets, in order.
+    fn history(count: usize) -> (History, Vec<i64>) {
+        let (mut history, mut entries, mut versions) = (History::default(), Entries::new(), Vec::new());
+        let mut offset = 0;
+        for devices in 1..=count {
+            let devices: String = (0..devices).map(|n| format!("[devices.dev-{n}]\n")).collect::<Vec<_>>().concat();
+            let files = [
+                ("installation.toml", "[centres.c]\n[feeds.main]\ntenants = [\"t\"]\nfallback_centre = \"c\"\n".to_owned()),
+                ("tenants/t.toml", format!("centre = \"c\"\nzone = \"UTC\"\n{devices}")),
+            ];
+            let folder = check(&files.map(|(path, text)| (path.to_owned(), text))).unwrap();
+            for (key, value) in plan(&entries, &folder, "a", "r", 1) {
+                let built = entries.read(offset, &key, value.as_deref());
+                versions.extend(built.as_ref().map(|built| built.version()));
+                history.add(Entry { offset, key, value }, built);
+                offset += 1;
+            }
+        }
+        (history, versions)
+    }
+
+    #[test]
+    fn every_version_can_be_had_in_any_order() {
+        let count = limits::RULEBOOKS_BUILT_MAX + 5;
+        let (mut history, versions) = history(count);
+        assert_eq!(versions.len(), count);
+        for (i, version) in versions.iter().enumerate().chain(versions.iter().enumerate().rev()) {
+            let Version::Built(rulebook) = history.get(*version) else { panic!("version {version}") };
+            assert_eq!((rulebook.version(), rulebook.devices().count()), (*version, i + 1));
+        }
+        assert!(history.built.len() <= limits::RULEBOOKS_BUILT_MAX);
+    }
+
+    #[test]
+    fn what_is_not_read_yet_and_what_is_gone_are_told_apart() {
+        let (mut history, versions) = history(3);
+        assert!(matches!(history.get(versions[2] + 1), Version::NotYet));
+        assert!(matches!(history.get(versions[1] + 1), Version::Gone), "an offset between commits is no version");
+        assert!(matches!(history.get(versions[0]), Version::Built(_)));
     }
 }

@@ -1,8 +1,8 @@
 //! What the configuration means: names parsed, addresses split, roles told apart. Every mistake is noted, none stops the reading.
 
+use core::net::SocketAddr;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use super::Mistake;

@@ -296,3 +296,7 @@ fn receipt_payload(own_id: Option<&str>, payload: &[u8]) -> Vec<u8> {
     };
     receipt.to_string().into_bytes()
 }
+
+#[cfg(test)]
+#[path = "intake_tests.rs"]
+mod tests;

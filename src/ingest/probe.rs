@@ -132,9 +132,12 @@ pub(super) struct NewestProbe {
 }
 
 impl NewestProbe {
-    /// A probe came, now, by our clock in milliseconds.
+    /// A probe came, now, by our clock in milliseconds. One from the future (a wrong clock, or a forger) counts for nothing: what
+    /// came after it would seem alive until then.
     pub(super) fn saw(&mut self, probe: ProbeRef, now_millis: i64) {
-        self.newest = Some((probe, now_millis));
+        if probe.sent_at.get() <= now_millis.saturating_add(limits::CLOCK_FAULT_MILLIS) {
+            self.newest = Some((probe, now_millis));
+        }
     }
 
     /// The newest, if there is one on this connection.
@@ -213,6 +216,16 @@ mod tests {
         listening.returned(1, &probe(1));
         assert_eq!(listening.returned(0, &probe(3)), Return::Missing);
         assert_eq!(listening.returned(1, &probe(3)), heard(3_000, 3_000), "what filter 1 held back of number 2 is in the gap");
+    }
+
+    #[test]
+    fn a_probe_from_the_future_counts_for_nothing() {
+        let (mut newest, named) = (NewestProbe::default(), |number| probe(number).named(IngesterName::parse("a").unwrap()));
+        newest.saw(named(5), 3_000);
+        assert_eq!(newest.get().map(|probe| probe.number), Some(5), "clocks differ a little");
+        newest.saw(named(60), 6_000);
+        assert_eq!(newest.get().map(|probe| probe.number), Some(5));
+        assert!(newest.is_fresh(8_000) && !newest.is_fresh(8_001));
     }
 
     #[test]

@@ -68,7 +68,8 @@ impl Publishing {
         topics.iter().try_for_each(|topic| connection.publish(topic, probe.to_string().into_bytes()))
     }
 
-    /// Sends receipts as they come. What waits while the connection is down is sent when it is up again.
+    /// Sends receipts as they come, until the lanes have ended: what they drain at the end gets its receipts too. What waits while
+    /// the connection is down is sent when it is up again.
     pub(super) async fn receipts(mut self, mut receipts: mpsc::Receiver<Receipt>) {
         let part = format!("feed {} receipts", self.feed.name);
         loop {
@@ -76,12 +77,6 @@ impl Publishing {
             let mut connected = false;
             let why = loop {
                 tokio::select! {
-                    () = self.ending.wait() => {
-                        while let Ok(receipt) = receipts.try_recv() {
-                            let _sent_or_repeated = connection.publish(&mqtt_topic::receipt_topic(receipt.device.as_str()), receipt.payload);
-                        }
-                        return connection.close().await;
-                    }
                     happening = connection.next() => match happening {
                         Happening::Connected => {
                             connected = true;
@@ -96,6 +91,7 @@ impl Publishing {
                             break why;
                         }
                     }
+                    () = self.ending.wait(), if !connected => return,
                 }
             };
             if self.pause(&part, &why).await {

@@ -18,6 +18,9 @@ const PART: &str = "alerts writer";
 struct Origin {
     partition: Partition,
     offset: i64,
+    kind: Kind,
+    /// Append time of that record.
+    caused_at: i64,
     written_at: i64,
 }
 
@@ -56,7 +59,7 @@ impl AlertWriter {
         Self { writer, deliveries, topics, health, kafka, sent: BTreeMap::new(), beats: BTreeMap::new(), next: 0 }
     }
 
-    /// Writes an alert that the record at `offset` caused.
+    /// Writes an alert that the record at `offset` brought about.
     pub(super) fn alert(&mut self, partition: Partition, offset: i64, alert: Alert, now_millis: i64) {
         metrics::alert_written(alert.kind);
         // Duress goes to the live topic whatever the stage of its rules.
@@ -64,8 +67,9 @@ impl AlertWriter {
         let centre = alert.centre.clone();
         let topic = self.topics.of(&if shadow { Topic::Shadow(centre) } else { Topic::Alerts(centre) });
         let key = alert.key().to_owned();
+        // A revision of the machine is made at its record's append time.
+        let origin = Origin { partition, offset, kind: alert.kind, caused_at: alert.changed_at, written_at: now_millis };
         let record = Outgoing { topic, partition: None, key, payload: CentreMessage::Alert(Box::new(alert)).to_json() };
-        let origin = Origin { partition, offset, written_at: now_millis };
         let ticket = self.ticket();
         self.writer.write(ticket, record.clone());
         self.sent.insert(ticket, Sent::Alert(origin, record));
@@ -109,7 +113,10 @@ impl AlertWriter {
             Some(Sent::Beat(beat)) => {
                 self.beats.remove(&beat);
             }
-            Some(Sent::Alert(..)) => self.health.ready(PART),
+            Some(Sent::Alert(origin, _)) => {
+                metrics::alert_stored(origin.kind, clock::wall_millis() - origin.caused_at);
+                self.health.ready(PART);
+            }
             None => {}
         }
     }

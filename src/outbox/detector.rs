@@ -111,7 +111,7 @@ impl Detector {
                     self.read(reader, partition, offset, appended_at, &payload);
                 }
                 ReaderItem::Assigned { partition, log_start, committed, end } => {
-                    self.assigned(partition, log_start, committed, end);
+                    self.assigned(reader, partition, log_start, committed, end);
                 }
                 ReaderItem::Revoked { partition, lost } => self.revoked(reader, partition, lost),
                 ReaderItem::Idle => {}
@@ -129,7 +129,7 @@ impl Detector {
         true
     }
 
-    fn assigned(&mut self, partition: Partition, log_start: i64, committed: Option<i64>, end: i64) {
+    fn assigned(&mut self, reader: &mut JournalReader, partition: Partition, log_start: i64, committed: Option<i64>, end: i64) {
         if log_start > 0 {
             tracing::warn!(
                 %partition, log_start,
@@ -153,6 +153,26 @@ impl Detector {
         metrics::journal_lag(partition, if owned.replay.is_some() { end - log_start } else { 0 });
         self.owned.insert(partition, owned);
         self.say_state();
+        if let Some(committed) = committed.filter(|committed| *committed > end) {
+            let why = format!(
+                "the group's offset {committed} is beyond the end {end} of the journal's partition {partition}: the topic was deleted and made \
+                 anew, and what is in it now would count as acknowledged. Begin a new group (detect.group), or reset this one's offsets \
+                 with kafka-consumer-groups.sh --reset-offsets --to-earliest"
+            );
+            self.stop(reader, partition, &why);
+        }
+    }
+
+    /// A partition stands still, loudly; the others go on.
+    fn stop(&mut self, reader: &mut JournalReader, partition: Partition, why: &str) {
+        tracing::error!(%partition, why, "partition stopped");
+        self.parts.health.not_ready(&format!("partition {partition}"), why);
+        if let Some(owned) = self.owned.get_mut(&partition) {
+            owned.stopped = true;
+        }
+        if let Err(fault) = reader.pause(partition) {
+            tracing::warn!(%partition, %fault, "cannot pause");
+        }
     }
 
     fn revoked(&mut self, reader: &JournalReader, partition: Partition, lost: bool) {
@@ -166,6 +186,7 @@ impl Detector {
             reader.continue_at(partition, owned.machine.next_offset());
             self.parked.insert(partition, owned);
         }
+        self.parts.health.gone(&format!("partition {partition}"));
         tracing::info!(%partition, lost, "partition given up");
         self.say_state();
     }
@@ -185,14 +206,11 @@ impl Detector {
         match journal::decode(payload) {
             Ok(record) => owned.push(Read { offset, appended_at, record }),
             Err(fault) => {
-                owned.stopped = true;
-                let paused = reader.pause(partition);
                 let why = format!(
-                    "partition {partition} stands still at offset {offset}: {fault}. Something else than lonewatch writes to the journal, \
-                     or an older lonewatch reads what a newer one wrote"
+                    "stands still at offset {offset}: {fault}. Something else than lonewatch writes to the journal, or an older lonewatch \
+                     reads what a newer one wrote"
                 );
-                tracing::error!(%partition, offset, %fault, ?paused, "the journal holds what is no record of ours");
-                self.parts.health.not_ready(&format!("partition {partition}"), why);
+                self.stop(reader, partition, &why);
             }
         }
         self.apply(partition);
@@ -224,13 +242,17 @@ impl Detector {
         for partition in partitions {
             self.apply(partition);
             let Some(owned) = self.owned.get_mut(&partition) else { continue };
+            let part = format!("partition {partition}");
             let moved = match owned.awaits(&self.parts.versions) {
-                Some(version) if owned.pause() => {
+                Some(awaited) if owned.pause() => {
                     metrics::partition_waits(partition);
-                    tracing::info!(%partition, version, "waits for a rulebook version");
+                    self.parts.health.not_ready(&part, awaited.words());
                     reader.pause(partition)
                 }
-                None if owned.resume() => reader.resume(partition),
+                None if owned.resume() => {
+                    self.parts.health.gone(&part);
+                    reader.resume(partition)
+                }
                 Some(_) | None => Ok(()),
             };
             if let Err(fault) = moved {

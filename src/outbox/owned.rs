@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use crate::journal::{Partition, PartitionCount, Record};
 use crate::machine::{Actions, Machine, Start};
-use crate::rulebooks::Versions;
+use crate::rulebooks::{Version, Versions};
 use crate::time::AppendMillis;
 
 /// A record that was read.
@@ -12,6 +12,29 @@ pub(super) struct Read {
     pub(super) offset: i64,
     pub(super) appended_at: AppendMillis,
     pub(super) record: Record,
+}
+
+/// A rulebook version for which a partition stands still.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Awaited {
+    pub(super) version: i64,
+    /// The rulebook's topic no longer holds it.
+    pub(super) gone: bool,
+}
+
+impl Awaited {
+    /// Why the partition stands still, with the mend.
+    pub(super) fn words(self) -> String {
+        let version = self.version;
+        if self.gone {
+            format!(
+                "a journal record names rulebook version {version}, which the rulebook's topic no longer holds: its \
+                 min.compaction.lag.ms was shorter than the journal's retention. Restore the topic, or begin a new journal"
+            )
+        } else {
+            format!("waits until rulebook version {version} is read")
+        }
+    }
 }
 
 /// A partition at work.
@@ -74,15 +97,16 @@ impl Owned {
         self.waiting.push_back(read);
     }
 
-    /// The version for which the next record waits; none where it can be applied.
-    pub(super) fn awaits(&mut self, versions: &Versions) -> Option<i64> {
+    /// For what the next record waits; nothing where it can be applied, or where there is none.
+    pub(super) fn awaits(&mut self, versions: &Versions) -> Option<Awaited> {
         let version = self.machine.awaits(&self.waiting.front()?.record)?;
         match versions.get(version) {
-            Some(rulebook) => {
+            Version::Built(rulebook) => {
                 self.machine.install(rulebook);
                 None
             }
-            None => Some(version),
+            Version::NotYet => Some(Awaited { version, gone: false }),
+            Version::Gone => Some(Awaited { version, gone: true }),
         }
     }
 

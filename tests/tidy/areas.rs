@@ -4,7 +4,7 @@ use crate::Finding;
 use crate::tree::{TextFile, word_places};
 
 /// Root files open to all: names, bounds, clocks as types.
-const PURE_ROOT: [&str; 7] = ["alert", "ids", "lib", "limits", "position", "redact", "time"];
+const PURE_ROOT: [&str; 8] = ["alert", "ids", "lib", "limits", "position", "redact", "time", "watch"];
 /// Root files of the outside world. They may know the pure folders (a metric's labels are their enums), and no other.
 const IO_ROOT: [&str; 7] = ["admin", "clock", "health", "logging", "main", "metrics", "shutdown"];
 
@@ -16,16 +16,17 @@ struct Area {
 }
 
 /// The source's folders, in the alphabetical order that is also the data's way.
-const AREAS: [Area; 11] = [
+const AREAS: [Area; 12] = [
     Area { name: "commands", pure: false, knows: &["*"] },
-    Area { name: "config", pure: true, knows: &["device"] },
+    Area { name: "config", pure: true, knows: &["device", "journal"] },
     Area { name: "device", pure: true, knows: &[] },
-    Area { name: "ingest", pure: false, knows: &["kafka", "journal", "device", "rulebook"] },
+    Area { name: "ingest", pure: false, knows: &["config", "kafka", "journal", "device", "rulebook"] },
     Area { name: "journal", pure: true, knows: &["device"] },
     Area { name: "kafka", pure: false, knows: &["journal"] },
     Area { name: "machine", pure: true, knows: &["journal", "device", "rulebook"] },
-    Area { name: "outbox", pure: false, knows: &["kafka", "machine", "journal", "rulebook"] },
+    Area { name: "outbox", pure: false, knows: &["config", "kafka", "machine", "journal", "rulebook", "rulebooks"] },
     Area { name: "rulebook", pure: true, knows: &[] },
+    Area { name: "rulebooks", pure: false, knows: &["kafka", "rulebook"] },
     Area { name: "simulator", pure: true, knows: &["config", "device", "journal", "machine", "rulebook"] },
     Area { name: "station", pure: false, knows: &["kafka"] },
 ];

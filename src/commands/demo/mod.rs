@@ -49,6 +49,9 @@ pub struct Opts {
     /// Alerts as lines for people, or one JSON object at the end.
     #[arg(long, value_enum, default_value_t)]
     output: Output,
+    /// What to log on standard error, as in `log.level`.
+    #[arg(long, default_value = "off,lonewatch=error")]
+    log: String,
 }
 
 /// Runs the demonstration.
@@ -56,7 +59,7 @@ pub struct Opts {
 /// # Errors
 /// A [`Failure`] where the embedded brokers cannot start, and the offenders where an alert was false or missed.
 pub fn run(opts: &Opts) -> Result<(), Failure> {
-    logging::begin(LogFormat::Text, &std::env::var("LONEWATCH_DEMO_LOG").unwrap_or_else(|_| "off,lonewatch=error".to_owned()));
+    logging::begin(LogFormat::Text, &opts.log);
     let text = opts.output == Output::Text;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let plan = Plan { devices: usize::from(opts.devices), seed: opts.seed, seconds: opts.seconds, limits: Limits::DEMO };

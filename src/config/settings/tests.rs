@@ -1,3 +1,5 @@
+//! Configuration: good ones, every kind of mistake, and all of them at once.
+
 use super::*;
 
 fn load(toml: &str, env: &[(&str, &str)]) -> Result<Settings, Vec<Mistake>> {

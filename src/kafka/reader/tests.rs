@@ -1,3 +1,5 @@
+//! The journal reader against the mock cluster: joining, order, commits, and coming back.
+
 use std::time::Duration;
 
 use rdkafka::mocking::MockCluster;

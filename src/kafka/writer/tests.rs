@@ -1,3 +1,5 @@
+//! The writer against the mock cluster, and its queues by themselves.
+
 use std::time::Instant;
 
 use rdkafka::mocking::MockCluster;

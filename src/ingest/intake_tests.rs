@@ -1,0 +1,192 @@
+//! P1 at the door: whatever comes on a duress filter leaves with an alert; and what becomes of everything else.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::config::Settings;
+use crate::ids::FeedName;
+use crate::rulebook;
+use crate::time::ProbeMillis;
+
+fn feed(identity: &str) -> FeedSettings {
+    let text = format!(
+        "[kafka]\nbrokers = \"k:1\"\n[ingest]\nname = \"a\"\n[[ingest.feeds]]\nname = \"main\"\nurl = \"mqtt://m:1\"\nidentity = \"{identity}\"\n"
+    );
+    Settings::load(&text, []).unwrap().ingest().unwrap().feeds[0].clone()
+}
+
+fn post(lane: Lane, identity: &str) -> Post {
+    Post {
+        feed: feed(identity),
+        lane,
+        ingester: IngesterName::parse("a").unwrap(),
+        incarnation: Incarnation(7),
+        topics: Arc::new(TopicNames::new("lonewatch")),
+        fallback_centre: CentreName::parse("last-resort").unwrap(),
+    }
+}
+
+/// A rulebook with device `dev-1` of a tenant of centre `north`, and `south` as the feed's fallback.
+fn rulebook_of_one() -> Arc<Rulebook> {
+    let files = [
+        (
+            "installation.toml",
+            "[centres.north]\n[centres.south]\n[feeds.main]\ntenants = [\"acme\"]\nfallback_centre = \"south\"\n",
+        ),
+        ("tenants/acme.toml", "centre = \"north\"\nzone = \"UTC\"\n[devices.dev-1]\n"),
+    ];
+    rulebook::check(&files.map(|(path, text)| (path.to_owned(), text.to_owned()))).unwrap().rulebook()
+}
+
+fn take(post: &Post, mqtt_topic: &str, payload: &[u8], newest_probe: &NewestProbe) -> Intake {
+    let Told::Message { source, id } = post.tell(mqtt_topic, payload) else { return Intake::default() };
+    let arrival = Arrival {
+        mqtt_topic,
+        payload,
+        retained: false,
+        received_at: IngestMillis::new(10_000),
+        connected_at: IngestMillis::new(0),
+        newest_probe,
+        counter: 1,
+    };
+    post.take(&rulebook_of_one(), source, id, &arrival)
+}
+
+/// The Kafka topics that a message is written to, in order.
+fn written(lane: Lane, mqtt_topic: &str, payload: &[u8]) -> Vec<String> {
+    let intake = take(&post(lane, "topic"), mqtt_topic, payload, &NewestProbe::default());
+    intake.writes.iter().map(|write| write.topic.trim_start_matches("lonewatch.").to_owned()).collect()
+}
+
+fn journalled(intake: &Intake) -> MessageRecord {
+    let record = intake.writes.iter().find(|write| &*write.topic == "lonewatch.journal").unwrap();
+    match journal::decode(&record.payload).unwrap() {
+        Record::Message(message) => *message,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn presses_go_to_the_centre_of_their_tenant_and_unknown_ones_to_the_fallback() {
+    assert_eq!(written(Lane::Duress, "lw/v1/dev-1/duress", b"{}"), ["alerts.north", "journal"]);
+    assert_eq!(written(Lane::Duress, "lw/v1/dev-2/duress", b"{}"), ["alerts.south", "journal"]);
+    assert_eq!(written(Lane::Duress, "lw/v1/no such id/duress", b"{}"), ["alerts.south", "journal", "quarantine"]);
+    assert_eq!(written(Lane::Duress, "lw/v1/dev-1/duress", b"\xff"), ["alerts.north", "journal", "quarantine"]);
+    assert_eq!(written(Lane::Duress, "lw/v1/_probe-a/duress", b"no probe"), ["alerts.south", "journal", "quarantine"]);
+    assert_eq!(written(Lane::Reports, "lw/v1/dev-1/report", br#"{"signals":["sos"]}"#), ["alerts.north", "journal"]);
+}
+
+#[test]
+fn a_rulebook_that_has_lost_the_feed_still_leaves_somebody_to_hear() {
+    let post = post(Lane::Duress, "topic");
+    let probe = NewestProbe::default();
+    let Told::Message { source, id } = post.tell("lw/v1/dev-1/duress", b"x") else { panic!("no probe") };
+    let arrival = Arrival {
+        mqtt_topic: "lw/v1/dev-1/duress",
+        payload: b"x",
+        retained: false,
+        received_at: IngestMillis::new(1),
+        connected_at: IngestMillis::new(0),
+        newest_probe: &probe,
+        counter: 1,
+    };
+    let intake = post.take(&Rulebook::empty(), source, id, &arrival);
+    assert_eq!(&*intake.writes[0].topic, "lonewatch.alerts.last-resort");
+}
+
+#[test]
+fn reports_that_cannot_be_read_are_contact_and_quarantine() {
+    assert_eq!(written(Lane::Reports, "lw/v1/dev-1/report", b"{}"), ["journal"]);
+    for poison in [&b""[..], b"\xff", b"[", br#"{"battery":"full"}"#, br#"{"device":"dev-2"}"#, &[b' '; 9_000]] {
+        assert_eq!(written(Lane::Reports, "lw/v1/dev-1/report", poison), ["journal", "quarantine"]);
+        let intake = take(&post(Lane::Reports, "topic"), "lw/v1/dev-1/report", poison, &NewestProbe::default());
+        assert!(matches!(journalled(&intake).content, MessageContent::Unreadable(_)));
+    }
+    assert_eq!(written(Lane::Reports, "lw/v1/no such id/report", b"{}"), ["quarantine"], "nobody's contact");
+}
+
+#[test]
+fn another_devices_claim_is_believed_of_a_trusted_gateway_only() {
+    let claim = br#"{"device":"dev-1","id":"p"}"#;
+    let of = |identity| {
+        let intake = take(&post(Lane::Duress, identity), "lw/v1/gateway/duress", claim, &NewestProbe::default());
+        (journalled(&intake).device.to_string(), intake.quarantined)
+    };
+    assert_eq!(of("topic"), ("gateway".to_owned(), Some(RejectReason::AnotherDevice)));
+    assert_eq!(of("payload"), ("dev-1".to_owned(), None));
+}
+
+#[test]
+fn mirrored_copies_of_a_press_differ_in_their_lane_alone() {
+    let mut probe = NewestProbe::default();
+    let sent_at = ProbeMillis::new(9_000);
+    let ingester = IngesterName::parse("b").unwrap();
+    probe.saw(ProbeRef { ingester, incarnation: Incarnation(3), number: 4, sent_at }, 9_500);
+    let alert = |name: &str| {
+        let post = Post { ingester: IngesterName::parse(name).unwrap(), ..post(Lane::Duress, "topic") };
+        let intake = take(&post, "lw/v1/dev-1/duress", b"junk", &probe);
+        let CentreMessage::Alert(alert) = serde_json::from_slice(&intake.writes[0].payload).unwrap() else { panic!("an alert") };
+        *alert
+    };
+    let (mut one, two) = (alert("a"), alert("b"));
+    assert_ne!(one.lane, two.lane);
+    one.lane.clone_from(&two.lane);
+    assert_eq!(one, two);
+}
+
+#[test]
+fn receipts_name_the_own_id_or_the_payload() {
+    let receipt = |payload: &[u8]| {
+        let intake = take(&post(Lane::Duress, "topic"), "lw/v1/dev-1/duress", payload, &NewestProbe::default());
+        String::from_utf8(intake.receipt.unwrap().payload).unwrap()
+    };
+    assert_eq!(receipt(br#"{"id":"p-1"}"#), r#"{"id":"p-1"}"#);
+    assert_eq!(receipt(br#"{"boot":2,"seq":9}"#), r#"{"id":"2.9"}"#);
+    assert_eq!(receipt(b"junk"), format!(r#"{{"sha256":"{}"}}"#, ids::sha256_hex(b"junk")));
+    let report = |payload: &[u8]| {
+        take(&post(Lane::Reports, "topic"), "lw/v1/dev-1/report", payload, &NewestProbe::default()).receipt.is_some()
+    };
+    assert!(!report(b"{}") && report(br#"{"receipt":true}"#));
+}
+
+#[test]
+fn an_owntracks_phone_is_user_and_device() {
+    let payload = br#"{"_type":"location","lat":1,"lon":2,"tst":3}"#;
+    let intake = take(&post(Lane::Reports, "topic"), "owntracks/jane/phone", payload, &NewestProbe::default());
+    assert_eq!(journalled(&intake).device.as_str(), "jane.phone");
+    let deleted = take(&post(Lane::Reports, "topic"), "owntracks/jane/phone", b"", &NewestProbe::default());
+    assert!(deleted.passed_over && deleted.writes.is_empty());
+    assert_eq!(FeedName::parse("main").unwrap(), journalled(&intake).feed);
+}
+
+fn any_payload() -> impl Strategy<Value = Vec<u8>> {
+    let json = r#"\{"(id|boot|seq|time|sent|fix|device|signals|visit)":("[a-z]{0,8}"|-?[0-9]{1,20}|null|\[\]|\{"lat":[0-9]{1,3},"lon":1\})\}"#;
+    prop_oneof![
+        proptest::collection::vec(any::<u8>(), 0..64),
+        json.prop_map(String::into_bytes),
+        (0_usize..10_000).prop_map(|length| vec![b'7'; length]),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn whatever_comes_on_a_duress_filter_leaves_with_an_alert_and_a_receipt(
+        payload in any_payload(),
+        mqtt_topic in prop_oneof![Just("lw/v1/dev-1/duress".to_owned()), ".{0,40}", "lw/v1/.{0,80}/duress"],
+    ) {
+        let post = post(Lane::Duress, "topic");
+        prop_assume!(matches!(post.tell(&mqtt_topic, &payload), Told::Message { .. }));
+        let intake = take(&post, &mqtt_topic, &payload, &NewestProbe::default());
+        prop_assert!(intake.writes[0].topic.starts_with("lonewatch.alerts."));
+        prop_assert_eq!(&*intake.writes[1].topic, "lonewatch.journal");
+        prop_assert!(intake.receipt.is_some() && intake.press);
+        prop_assert_eq!(intake.writes.len() == 3, intake.quarantined.is_some());
+        prop_assert!(journalled(&intake).press.is_some());
+    }
+
+    #[test]
+    fn no_report_breaks_the_door(payload in any_payload(), mqtt_topic in prop_oneof![Just("lw/v1/dev-1/report".to_owned()), ".{0,40}"]) {
+        let intake = take(&post(Lane::Reports, "topic"), &mqtt_topic, &payload, &NewestProbe::default());
+        prop_assert!(intake.writes.len() <= 3);
+    }
+}
