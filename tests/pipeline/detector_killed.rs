@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::rig::{
-    Follower, PARTITIONS, Publisher, Rules, SeenAlert, Site, World, alerts_among, committed, consume, figure, journal_records,
-    replay, rulebook_versions, timed, wait_for, wait_until,
+    Follower, PARTITIONS, Publisher, Rules, SeenAlert, Site, World, alerts_among, committed, consume, ends, figure,
+    journal_records, replay, rulebook_versions, timed, wait_for, wait_until,
 };
 
 const SOON: Duration = Duration::from_mins(1);
@@ -21,7 +21,8 @@ fn a_detector_killed_under_load_repeats_only_what_it_had_not_committed() {
     let mut detect = site.start("detect");
     detect.wait_watching();
     let alerts = Follower::start(&site.world.kafka, &site.alerts_topic());
-    let group = || committed(&site.world.kafka, &site.group(), &site.world.kafka_topic("journal"), PARTITIONS);
+    let journal = site.world.kafka_topic("journal");
+    let group = || committed(&site.world.kafka, &site.group(), &journal, PARTITIONS);
     let answered = || alerts.alerts().iter().filter(|alert| alert.revision == 2).count();
 
     let mut at_kill = Vec::new();
@@ -39,8 +40,8 @@ fn a_detector_killed_under_load_repeats_only_what_it_had_not_committed() {
             answered() >= committed_then + 5 || answered() >= (round + 1) * PRESSES * DEVICES.len()
         });
         detect.kill();
-        // Nobody commits any more: this is what the next one finds.
-        at_kill.push((group(), answered()));
+        // Nobody reads or commits any more. The killed one has said nothing of what lies beyond the journal's end.
+        at_kill.push(Kill { committed: group(), ends: ends(&site.world.kafka, &journal, PARTITIONS) });
         publishers.into_iter().for_each(Publisher::finish);
         let (next, took) = timed(|| site.start("detect"));
         detect = next;
@@ -56,11 +57,17 @@ fn a_detector_killed_under_load_repeats_only_what_it_had_not_committed() {
     }
     drop(ingest);
     assert_eq!(detect.stop().code(), Some(0), "{}", detect.tail());
-    judge(&site, &at_kill, group());
+    judge(&site, &at_kill, &group());
+}
+
+/// How far all had come when the detector was killed, by partition.
+struct Kill {
+    committed: BTreeMap<u32, Option<i64>>,
+    ends: BTreeMap<u32, i64>,
 }
 
 /// Holds the alerts topic against the journal, read by the machine alone.
-fn judge(site: &Site, at_kill: &[(BTreeMap<u32, Option<i64>>, usize)], end: BTreeMap<u32, Option<i64>>) {
+fn judge(site: &Site, at_kill: &[Kill], end: &BTreeMap<u32, Option<i64>>) {
     let (journal, versions) = (journal_records(site), rulebook_versions(site));
     let should = replay(&journal, &versions, PARTITIONS, |partition| end[&partition].expect("the group has committed"));
     let topic = consume(&site.world.kafka, &site.alerts_topic());
@@ -72,7 +79,8 @@ fn judge(site: &Site, at_kill: &[(BTreeMap<u32, Option<i64>>, usize)], end: BTre
     for (partition, offset, bytes) in &should.alerts {
         let found = copies.remove(bytes).unwrap_or_default();
         // Each kill allows one more copy of what was not committed then and may have been written.
-        let allowed = at_kill.iter().filter(|(committed, _)| *offset >= committed[partition].unwrap_or(0)).count();
+        let open = |kill: &&Kill| (kill.committed[partition].unwrap_or(0)..kill.ends[partition]).contains(offset);
+        let allowed = at_kill.iter().filter(open).count();
         let text = String::from_utf8_lossy(bytes);
         assert!(found >= 1, "missing: {text}");
         assert!(found <= 1 + allowed, "{found} copies, though committed: {text}");

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::rig::{Follower, Probes, Rules, Site, World, figure, ids, outline, publish, revisions, timed, wait_for};
+use crate::rig::{Follower, Probes, Role, Rules, Site, World, figure, ids, outline, publish, revisions, timed, wait_for};
 
 const SOON: Duration = Duration::from_mins(1);
 const AWAY_SECONDS: usize = 20;
@@ -71,22 +71,28 @@ fn kafka_away_for_20_s_while_devices_report() {
     });
     figure(&format!("{presses} presses sent meanwhile are told, in both revisions, {told:?} after Kafka answered"));
     assert_eq!(ids(&seen).len(), presses);
-    // What was missed shows: as an alert in the log that is over, or as heartbeats that were missing and are back.
-    wait_for(SOON, "all to be over", || {
+    wait_over(&role, &alerts, || {
         report();
         probes.wait_further(1);
-        let blind = alerts.alerts_of("blind");
-        let open = ids(&blind)
-            .into_iter()
-            .any(|id| blind.iter().rfind(|alert| alert.id == id).is_some_and(|last| last.text("state") != "cleared"));
-        let (ready, why) = role.get("/readyz");
-        if !open && ready == 200 { Ok(()) } else { Err(format!("{why} {}", outline(&blind))) }
     });
     let gap = longest_heartbeat_gap_millis(&alerts);
     figure(&format!("{} blind alerts, longest gap between heartbeats {gap} ms", ids(&alerts.alerts_of("blind")).len()));
     assert!(gap >= 15_000 || !alerts.alerts_of("blind").is_empty(), "nobody could have known");
     let lost = alerts.alerts_of("lost_contact");
     assert!(lost.is_empty(), "the devices spoke all the time; {}", outline(&lost));
+}
+
+/// What was missed shows: as an alert in the log that is over, or as heartbeats that were missing and are back.
+#[track_caller]
+fn wait_over(role: &Role, alerts: &Follower, meanwhile: impl Fn()) {
+    wait_for(SOON, "all to be over", || {
+        meanwhile();
+        let blind = alerts.alerts_of("blind");
+        let last = |id: &str| blind.iter().rfind(|alert| alert.id == id).expect("it has a revision");
+        let open = ids(&blind).into_iter().any(|id| last(id).text("state") != "cleared");
+        let (ready, why) = role.get("/readyz");
+        if !open && ready == 200 { Ok(()) } else { Err(format!("{why} {}", outline(&blind))) }
+    });
 }
 
 fn longest_heartbeat_gap_millis(alerts: &Follower) -> i64 {

@@ -7,17 +7,17 @@ use lonewatch::kafka::{Cluster, StartAt, TailItem, TopicTail};
 use crate::rig::{Publisher, Role, Rules, Site, Subscriber, World, figure, wait_for};
 
 const SOON: Duration = Duration::from_mins(2);
-const WAITING: usize = 50_000;
+const WAITING: u32 = 50_000;
 /// Each from a connection of its own, so that no publisher is the narrow place.
-const DEVICES: usize = 5;
+const DEVICES: u32 = 5;
 /// Presses measured on each side; their medians are compared, so that one hiccup of a shared machine decides nothing.
-const PRESSES: usize = 21;
+const PRESSES: usize = 41;
 
 #[test]
 fn press_past_a_backlog() {
     let devices: Vec<String> = (0..DEVICES).map(|number| format!("dev-{number}")).chain(["presser".to_owned()]).collect();
     let names: Vec<&str> = devices.iter().map(String::as_str).collect();
-    let site = Site::new(World::new("backlog"), &Rules::of(&names));
+    let site = Site::new(World::alone("backlog"), &Rules::of(&names));
     let mosquitto = &site.world.mosquitto;
     let mut ingest = site.start("ingest");
     let mut detect = site.start("detect");
@@ -32,7 +32,7 @@ fn press_past_a_backlog() {
     let queued = Subscriber::start(mosquitto, "$SYS/broker/store/messages/count");
     fill(&site, &devices);
     wait_for(SOON, "the backlog to wait", || {
-        let newest = queued.messages().last().and_then(|message| String::from_utf8_lossy(&message.payload).parse::<usize>().ok());
+        let newest = queued.messages().last().and_then(|message| String::from_utf8_lossy(&message.payload).parse::<u32>().ok());
         if newest.is_some_and(|count| count >= WAITING) { Ok(()) } else { Err(format!("{newest:?}")) }
     });
     drop(queued);
@@ -50,7 +50,7 @@ fn press_past_a_backlog() {
     figure(&format!(
         "reports taken when the first press was sent: {before}; when the last was on the topic: {after}; of {WAITING}"
     ));
-    assert!(after < WAITING as f64, "the backlog had gone before the presses were measured");
+    assert!(after < f64::from(WAITING), "the backlog had gone before the presses were measured");
     assert!(busy <= idle * 3, "median {busy:?} with the backlog, {idle:?} idle");
 }
 
@@ -62,10 +62,10 @@ fn taken(ingest: &Role) -> f64 {
 fn fill(site: &Site, devices: &[String]) {
     let publishers: Vec<Publisher> = devices
         .iter()
-        .take(DEVICES)
+        .take(DEVICES as usize)
         .map(|device| {
             let mut publisher = Publisher::start(&site.world.mosquitto, &format!("lw/v1/{device}/report"));
-            let line = |number: usize| {
+            let line = |number: u32| {
                 format!("{{\"id\":\"{number}\",\"battery\":77,\"fix\":{{\"lat\":51.5,\"lon\":-0.12,\"accuracy\":9}}}}")
             };
             publisher.send(&(0..WAITING / DEVICES).map(line).collect::<Vec<_>>().join("\n"));

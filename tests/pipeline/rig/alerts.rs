@@ -101,12 +101,28 @@ pub fn revisions(alerts: &[SeenAlert]) -> BTreeMap<&str, BTreeSet<u64>> {
     revisions
 }
 
+/// The end of each partition of a Kafka topic: the offset that its next record will have.
+#[track_caller]
+pub fn ends(kafka: &Kafka, topic: &str, partitions: u32) -> BTreeMap<u32, i64> {
+    let consumer = client(kafka, "rig");
+    let end = |partition: u32| {
+        let number = i32::try_from(partition).expect("few partitions");
+        let marks = consumer.fetch_watermarks(topic, number, Duration::from_secs(20)).expect("the partition's ends");
+        (partition, marks.1)
+    };
+    (0..partitions).map(end).collect()
+}
+
+fn client(kafka: &Kafka, group: &str) -> BaseConsumer {
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", kafka.bootstrap()).set("group.id", group);
+    config.create().expect("librdkafka takes these settings")
+}
+
 /// The group's committed offset of each partition; none where it has committed nothing.
 #[track_caller]
 pub fn committed(kafka: &Kafka, group: &str, topic: &str, partitions: u32) -> BTreeMap<u32, Option<i64>> {
-    let mut config = ClientConfig::new();
-    config.set("bootstrap.servers", kafka.bootstrap()).set("group.id", group);
-    let consumer: BaseConsumer = config.create().expect("librdkafka takes these settings");
+    let consumer = client(kafka, group);
     let mut wanted = TopicPartitionList::new();
     for partition in 0..partitions {
         wanted.add_partition(topic, i32::try_from(partition).expect("few partitions"));

@@ -17,7 +17,7 @@ mod wait;
 mod watchdog;
 mod world;
 
-pub use alerts::{SeenAlert, alerts_among, committed, ids, outline, revisions};
+pub use alerts::{SeenAlert, alerts_among, committed, ends, ids, outline, revisions};
 pub use kafka::Kafka;
 pub use mosquitto::{Mosquitto, MosquittoOptions};
 pub use process::{Guarded, Lonewatch, find_program, is_running, wait_gone};

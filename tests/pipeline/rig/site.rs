@@ -82,7 +82,8 @@ impl Rules {
                  [feeds.main]\ntenants = [\"acme\"]\nfallback_centre = \"{CENTRE}\"\n"
             ),
         );
-        let devices: String = self.devices.iter().map(|device| format!("[devices.\"{device}\"]\n")).collect();
+        let devices: Vec<String> = self.devices.iter().map(|device| format!("[devices.\"{device}\"]\n")).collect();
+        let devices = devices.concat();
         write(folder.join("tenants/acme.toml"), format!("centre = \"{CENTRE}\"\nzone = \"Europe/London\"\n{devices}"));
         for (file, text) in &self.fences {
             write(folder.join("fences").join(file), text.clone());

@@ -1,6 +1,6 @@
 //! What a test lives in: Kafka, Mosquitto, and names of its own.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::kafka::Kafka;
 use super::mosquitto::{Mosquitto, MosquittoOptions};
@@ -13,26 +13,45 @@ pub struct World {
     pub mosquitto: Mosquitto,
     /// What the names of the test's Kafka topics, consumer groups and transactional ids begin with.
     pub prefix: String,
+    /// Held for the test's life.
+    _turn: Turn,
 }
+
+/// Tests run beside each other, except those that measure time.
+#[allow(dead_code, reason = "guards are held, not used")]
+enum Turn {
+    Shared(RwLockReadGuard<'static, ()>),
+    Alone(RwLockWriteGuard<'static, ()>),
+}
+
+static TURNS: RwLock<()> = RwLock::new(());
 
 impl World {
     /// The shared Kafka and a fresh Mosquitto. The name becomes the prefix; each test has its own.
     pub fn new(name: &str) -> Self {
-        Self::with(name, shared_kafka(), &MosquittoOptions::default())
+        Self::with(name, shared_kafka, &MosquittoOptions::default())
     }
 
     /// A Kafka of the test's own (about 10 s), for tests that stop, kill or freeze it.
     pub fn with_own_kafka(name: &str) -> Self {
-        Self::with(name, Arc::new(Kafka::start()), &MosquittoOptions::default())
+        Self::with(name, || Arc::new(Kafka::start()), &MosquittoOptions::default())
     }
 
     /// The shared Kafka and a Mosquitto configured otherwise.
     pub fn with_mosquitto(name: &str, options: &MosquittoOptions) -> Self {
-        Self::with(name, shared_kafka(), options)
+        Self::with(name, shared_kafka, options)
     }
 
-    fn with(name: &str, kafka: Arc<Kafka>, options: &MosquittoOptions) -> Self {
-        Self { kafka, mosquitto: Mosquitto::start_with(options), prefix: name.to_owned() }
+    /// As [`World::new`], while no other test has a world: for what is measured. A thread never holds two worlds.
+    pub fn alone(name: &str) -> Self {
+        let turn = Turn::Alone(TURNS.write().unwrap_or_else(PoisonError::into_inner));
+        Self { kafka: shared_kafka(), mosquitto: Mosquitto::start(), prefix: name.to_owned(), _turn: turn }
+    }
+
+    fn with(name: &str, kafka: impl FnOnce() -> Arc<Kafka>, options: &MosquittoOptions) -> Self {
+        // Before Kafka is started: that loads the machine as well.
+        let turn = Turn::Shared(TURNS.read().unwrap_or_else(PoisonError::into_inner));
+        Self { kafka: kafka(), mosquitto: Mosquitto::start_with(options), prefix: name.to_owned(), _turn: turn }
     }
 
     /// A Kafka topic of this test.
