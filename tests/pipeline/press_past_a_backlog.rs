@@ -11,7 +11,7 @@ const WAITING: u32 = 50_000;
 /// Each from a connection of its own, so that no publisher is the narrow place.
 const DEVICES: u32 = 5;
 /// Presses measured on each side; their medians are compared, so that one hiccup of a shared machine decides nothing.
-const PRESSES: usize = 41;
+const PRESSES: usize = 151;
 
 #[test]
 fn press_past_a_backlog() {
@@ -47,6 +47,11 @@ fn press_past_a_backlog() {
     presser.wait_past("the press that waited");
     let busy = presser.measure("with the backlog", PRESSES);
     let after = taken(&ingest);
+    let within = |part: &str| ingest.metric(&format!("lonewatch_duress_seconds_{part}"), &[]);
+    let mean_millis = 1_000.0 * within("sum") / within("count");
+    figure(&format!(
+        "with the backlog, from our receiving a press to Kafka's acknowledgement of both its records: mean {mean_millis:.1} ms"
+    ));
     figure(&format!(
         "reports taken when the first press was sent: {before}; when the last was on the topic: {after}; of {WAITING}"
     ));
