@@ -32,9 +32,13 @@ const _: () = assert!(
 
 /// Messages in flight to a lane. Mosquitto's default of 20 would cap a lane at 20 per Kafka round trip.
 pub const RECEIVE_MAXIMUM: u16 = 1_000;
-/// Requests that a lane's client can hold: one acknowledgement for each message in flight, and room for subscribes.
-pub const CLIENT_REQUESTS_MAX: usize = 2_048;
-const _: () = assert!(CLIENT_REQUESTS_MAX > RECEIVE_MAXIMUM as usize, "an acknowledgement must never wait for room");
+/// Requests that a lane's client can hold: an acknowledgement for every packet id there is, and its subscribe. The receive maximum is
+/// no bound to lean on: Mosquitto 2.0.11 exceeds it when a session with a backlog comes back, and the client sends one acknowledgement
+/// for every ten messages that it reads meanwhile. Room is taken only as it is needed.
+pub const CLIENT_REQUESTS_MAX: usize = u16::MAX as usize + 1;
+/// What a connection has read and its lane has not taken yet; past it the connection reads no further.
+pub const CLIENT_EVENTS_MAX: usize = 2_048;
+const _: () = assert!(CLIENT_REQUESTS_MAX > u16::MAX as usize, "an acknowledgement must never wait for room");
 /// A day: an ingester that comes back within it finds everything that waited for it.
 pub const SESSION_EXPIRY_SECONDS: u32 = 24 * 60 * 60;
 /// The least keep-alive that MQTT 5 clients of this library allow.

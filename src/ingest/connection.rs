@@ -68,7 +68,7 @@ impl Connection {
         let options = options(endpoint, purpose);
         let (client, mut event_loop) = AsyncClient::new(options, limits::CLIENT_REQUESTS_MAX);
         event_loop.options.set_connection_timeout(limits::MQTT_CONNECT_SECONDS);
-        let (sender, events) = mpsc::channel(limits::CLIENT_REQUESTS_MAX);
+        let (sender, events) = mpsc::channel(limits::CLIENT_EVENTS_MAX);
         let task = tokio::spawn(poll(event_loop, sender));
         Self { client, events, task, filters: purpose.filters.clone() }
     }

@@ -56,6 +56,16 @@ fn press_past_a_backlog() {
         "reports taken when the first press was sent: {before}; when the last was on the topic: {after}; of {WAITING}"
     ));
     assert!(after < f64::from(WAITING), "the backlog had gone before the presses were measured");
+    wait_for(SOON, "the backlog to be taken", || {
+        let (taken, waiting) = (taken(&ingest), ingest.metric("lonewatch_mqtt_unacknowledged", &["lane=\"reports\""]));
+        if taken >= f64::from(WAITING) && waiting < 1.0 {
+            Ok(())
+        } else {
+            Err(format!("{taken} taken, {waiting} unacknowledged; {}", ingest.tail()))
+        }
+    });
+    let reconnects = ingest.metric("lonewatch_mqtt_reconnects_total", &[]);
+    assert!(reconnects < 0.5, "the backlog broke its MQTT session {reconnects} times; {}", ingest.tail());
     assert!(busy <= idle * 3, "median {busy:?} with the backlog, {idle:?} idle");
 }
 
