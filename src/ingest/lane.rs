@@ -205,7 +205,6 @@ impl LaneTask {
         for write in intake.writes {
             self.parts.writer.write(ticket, write);
         }
-        metrics::mqtt_unacknowledged(&self.parts.post.feed.name, self.parts.post.lane, ring.len());
     }
 
     fn count(&self, intake: &Intake) {
@@ -297,6 +296,7 @@ impl LaneTask {
             }
             connection.acknowledge(&waiting.publish)?;
         }
+        metrics::mqtt_unacknowledged(feed, self.parts.post.lane, ring.len());
         Ok(())
     }
 
