@@ -161,7 +161,7 @@ pub const COMMIT_MILLIS: i64 = SECOND_MILLIS;
 /// How long a detector that gives a partition up waits for its alerts: within the group's session.
 pub const GIVE_UP_MILLIS: u64 = 2_000;
 const _: () =
-    assert!(GIVE_UP_MILLIS.cast_signed() < GROUP_SESSION_MILLIS, "a detector that waits must not be thrown out of its group");
+    assert!(2 * GIVE_UP_MILLIS.cast_signed() < GROUP_SESSION_MILLIS, "a detector that waits must not be thrown out of its group");
 /// A detector's heartbeat to each centre.
 pub const HEARTBEAT_MILLIS: i64 = 5 * SECOND_MILLIS;
 /// A partition that nobody claims, or whose lag exceeds this, is blind to the centre that reads.
