@@ -164,10 +164,11 @@ impl Machine {
         let rulebook = Arc::clone(&self.rulebook);
         let scene = Scene { now, rulebook: &rulebook };
         let slot = self.devices.slot_or_new(&message.device, rulebook.device(&message.device).is_some());
-        let arrived = ProbeMillis::new(message.arrived_at());
+        // Nothing arrives after Kafka has it: an ingester's clock that runs ahead must not keep a device alive, or its presses old.
+        let arrived = ProbeMillis::new(message.arrived_at().min(now.get()));
         if let Some(slot) = slot {
             self.devices.get_mut(slot).feed = Some(message.feed.clone());
-            if let Some(at) = self.contact_of(message) {
+            if let Some(at) = self.contact_of(message, arrived) {
                 lost_contact::contact(scene, &self.clocks, &mut self.devices, slot, (at, message.event), actions);
             }
         }
@@ -181,7 +182,13 @@ impl Machine {
         };
         if let Some(press) = &message.press {
             let occurred_at = clock.correct(message.report().and_then(Report::device_time));
-            duress::press(scene, &mut self.presses, device, message, press, occurred_at, actions);
+            duress::press(
+                scene,
+                &mut self.presses,
+                device,
+                duress::Told { record: message, press, arrived, occurred_at },
+                actions,
+            );
         }
         match slot {
             None => actions.note(Outcome::UnknownUnremembered),
@@ -190,12 +197,12 @@ impl Machine {
     }
 
     /// When the device was alive to send this, on the probes' axis; none where that cannot be told or nobody was (DESIGN section 5).
-    fn contact_of(&self, message: &MessageRecord) -> Option<ProbeMillis> {
+    fn contact_of(&self, message: &MessageRecord, arrived: ProbeMillis) -> Option<ProbeMillis> {
         if message.retained || message.content == MessageContent::Will {
             return None;
         }
-        if let Some(probe) = &message.after_probe {
-            return Some(probe.sent_at);
+        if message.after_probe.is_some() {
+            return Some(arrived);
         }
         let frontier = self.clocks.heard_to(&message.feed, message.lane)?;
         (frontier.get() < message.connected_at.get()).then_some(frontier)
