@@ -143,12 +143,11 @@ impl Devices {
         if let Some(slot) = self.directory.get(id) {
             return Some(slot);
         }
-        if !in_rulebook {
-            if self.unknown >= self.unknown_max {
-                return None;
-            }
-            self.unknown += 1;
+        if !in_rulebook && self.unknown >= self.unknown_max {
+            return None;
         }
+        // Nobody owns it yet; `set_owner` takes it off again.
+        self.unknown += 1;
         let slot = Slot(u32::try_from(self.records.len()).expect("a partition holds fewer devices than 2^32"));
         self.records.push(Device::new(id.clone()));
         self.silence.push(NEVER);
@@ -162,7 +161,7 @@ impl Devices {
         let (had, has) = (device.owner.is_some(), owner.is_some());
         device.owner = owner;
         match (had, has) {
-            (false, true) => self.unknown = self.unknown.saturating_sub(1),
+            (false, true) => self.unknown -= 1,
             (true, false) => self.unknown += 1,
             (true, true) | (false, false) => {}
         }
