@@ -170,6 +170,11 @@ impl Clocks {
         Self { lanes: BTreeMap::new(), tenants: BTreeMap::new(), start_is_gap, silent: TenantClock::default() }
     }
 
+    /// Takes a new rulebook: the clock of a tenant that is gone would stand still and then leap.
+    pub(super) fn install(&mut self, rulebook: &Rulebook) {
+        self.tenants.retain(|name, _| rulebook.tenant(name).is_some());
+    }
+
     /// Takes what an ingester heard of a feed.
     pub(super) fn observe(&mut self, feed: &FeedName, heard: &[Heard], rulebook: &Rulebook) {
         let mut moved = false;

@@ -17,6 +17,7 @@ impl Machine {
         let before = std::mem::replace(&mut self.rulebook, Arc::clone(rulebook));
         let scene = Scene { now, rulebook };
         self.blindness.install(now, rulebook);
+        self.clocks.install(rulebook);
         let changed = changed_fences(&before, rulebook);
         let (partition, count) = (self.partition, self.count);
         for entry in rulebook.devices().filter(|entry| count.of(entry.id.as_str()) == partition) {
