@@ -14,7 +14,7 @@ use crate::time::{AppendMillis, ProbeMillis};
 use super::actions::{Actions, Outcome};
 use super::devices::{AppliedFix, Device};
 use super::digest::StateHasher;
-use super::raise::{Scene, fences_named};
+use super::raise::{Scene, fences_named, late};
 use super::repeats::{PressIs, Presses};
 
 /// Presses of one device that belong together.
@@ -91,7 +91,7 @@ fn second_revision(
     alert.id = duress_id(&record.device, event);
     alert.cause.event = Some(event);
     alert.occurred_at = occurred_at.get();
-    alert.late = scene.late(occurred_at, alert.kind);
+    alert.late = late(Some(scene.now), occurred_at);
     alert.reason = record.press_reason(record.event, Some(scene.now.get()));
     alert.reason.rulebook_version = Some(scene.rulebook.version());
     if let Some(entry) = scene.rulebook.device(&record.device) {

@@ -29,6 +29,7 @@ pub(super) struct Verdict<'a> {
     pub(super) occurred_at: ProbeMillis,
     pub(super) text: String,
     pub(super) limits: &'a [(&'a str, f64)],
+    /// When Kafka appended the report that tells of it; none where time tells.
     pub(super) appended_at: Option<AppendMillis>,
 }
 
@@ -50,7 +51,7 @@ impl Scene<'_> {
             cause: Cause { event: verdict.event, began_at },
             stage: verdict.stage,
             test: entry.test,
-            late: self.late(verdict.occurred_at, verdict.kind),
+            late: late(verdict.appended_at, verdict.occurred_at),
             occurred_at: verdict.occurred_at.get(),
             place: device.fix.as_ref().map(super::devices::AppliedFix::place),
             fences: fences_named(device),
@@ -122,12 +123,13 @@ impl Scene<'_> {
         text.clone_into(&mut cleared.reason.text);
         cleared
     }
+}
 
-    /// How late a report tells of something. Time itself causes silence, which therefore is never late.
-    pub(super) fn late(&self, occurred_at: ProbeMillis, kind: Kind) -> Option<Late> {
-        let age_millis = self.now.get().saturating_sub(occurred_at.get());
-        (kind != Kind::LostContact && age_millis > limits::LATE_MILLIS).then_some(Late { age_millis })
-    }
+/// How late a report told of something, by its own append time: what a dwell adds is no lateness. Time itself, which has no report,
+/// is never late.
+pub(super) fn late(appended_at: Option<AppendMillis>, occurred_at: ProbeMillis) -> Option<Late> {
+    let age_millis = appended_at?.get().saturating_sub(occurred_at.get());
+    (age_millis > limits::LATE_MILLIS).then_some(Late { age_millis })
 }
 
 /// The fences that a device is in, by name, up to a limit.
