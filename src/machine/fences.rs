@@ -79,7 +79,8 @@ impl FenceStates {
 
 /// Judges a fix that moves the device's state forward; `device.fix` is that fix, heard as of `heard`.
 pub(super) fn judge(scene: Scene<'_>, device: &mut Device, heard: HeardMillis, actions: &mut Actions) {
-    let Some(fix) = device.fix else { return };
+    // What nobody owns has no fences: they are at first sight when somebody enters it.
+    let Some(fix) = device.fix.filter(|_| device.owner.is_some()) else { return };
     let mut due = Vec::new();
     for (name, fence) in candidates(scene, device, &fix) {
         let side = side(fence, &fix);
