@@ -82,7 +82,7 @@ pub(super) fn judge(scene: Scene<'_>, device: &mut Device, heard: HeardMillis, a
     // What nobody owns has no fences: they are at first sight when somebody enters it.
     let Some(fix) = device.fix.filter(|_| device.owner.is_some()) else { return };
     let mut due = Vec::new();
-    for (name, fence) in candidates(scene, device, &fix) {
+    for (name, fence) in candidates(scene, device, &fix, reach_metres(device.fences.judged)) {
         let side = side(fence, &fix);
         let first_sight = !device.fences.judged;
         let state = device.fences.states.entry(name.clone()).or_default();
@@ -129,7 +129,9 @@ pub(super) fn rejudge(
     }
     let mut due = Vec::new();
     if let Some(fix) = device.fix.filter(|_| device.fences.judged) {
-        for (name, fence) in candidates(scene, device, &fix).into_iter().filter(|(name, _)| changed.contains(name)) {
+        for (name, fence) in
+            candidates(scene, device, &fix, reach_metres(false)).into_iter().filter(|(name, _)| changed.contains(name))
+        {
             let side = side(fence, &fix);
             let state = device.fences.states.entry(name.clone()).or_default();
             let entered = matches!(side, Side::Inside(_));
@@ -161,12 +163,18 @@ pub(super) fn forget(scene: Scene<'_>, device: &mut Device, actions: &mut Action
     }
 }
 
-/// The fences that a fix can touch, and those that the device has a state of, in order of their names.
-fn candidates<'a>(scene: Scene<'a>, device: &Device, fix: &AppliedFix) -> Vec<(FenceName, &'a Fence)> {
+/// How far from a fix a fence may matter: to its error circle, and at first sight to the widest buffer, within which a device that
+/// should stay is not clearly outside.
+const fn reach_metres(judged: bool) -> f64 {
+    if judged { limits::ACCURACY_METRES_MAX } else { limits::ACCURACY_METRES_MAX + limits::FENCE_BUFFER_METRES_MAX }
+}
+
+/// The fences within reach of a fix, and those that the device has a state of, in order of their names.
+fn candidates<'a>(scene: Scene<'a>, device: &Device, fix: &AppliedFix, reach_metres: f64) -> Vec<(FenceName, &'a Fence)> {
     let Some(owner) = &device.owner else { return Vec::new() };
     let index = scene.rulebook.fences();
     let mut slots = Vec::new();
-    index.near(&owner.tenant, fix.position, limits::ACCURACY_METRES_MAX, &mut slots);
+    index.near(&owner.tenant, fix.position, reach_metres, &mut slots);
     slots.extend(device.fences.states.keys().filter_map(|name| index.find(&owner.tenant, name)));
     slots.sort_unstable();
     slots.dedup();
