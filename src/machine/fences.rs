@@ -9,9 +9,10 @@ use crate::alert::{Alert, Grade, Kind};
 use crate::ids::FenceName;
 use crate::limits;
 use crate::rulebook::{Fence, Meaning};
-use crate::time::{HeardMillis, ProbeMillis};
+use crate::time::{AppendMillis, HeardMillis, ProbeMillis};
 
 use super::actions::Actions;
+use super::clocks::TenantClock;
 use super::devices::{AppliedFix, Device};
 use super::digest::StateHasher;
 use super::lost_contact::millis;
@@ -36,8 +37,30 @@ struct FenceState {
 #[derive(Clone, Debug)]
 struct Pending {
     fix: AppliedFix,
-    since_heard: HeardMillis,
+    seen: Seen,
     grade: Grade,
+}
+
+/// On what occasion a fix was judged.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Seen {
+    /// When the fix arrived, on the probes' axis; for a rulebook, when that came into force. A dwell counts from here.
+    arrived: ProbeMillis,
+    /// Set where not a fix but a rulebook gives the verdict: that is then part of the cause, for the same fix may have alerted and
+    /// cleared under another rulebook.
+    rulebook_at: Option<AppendMillis>,
+}
+
+impl Seen {
+    /// A fix came.
+    pub(super) const fn fix(arrived: ProbeMillis) -> Self {
+        Self { arrived, rulebook_at: None }
+    }
+
+    /// A rulebook came into force.
+    pub(super) const fn rulebook(now: AppendMillis) -> Self {
+        Self { arrived: ProbeMillis::new(now.get()), rulebook_at: Some(now) }
+    }
 }
 
 /// Which side a fix shows.
@@ -70,15 +93,17 @@ impl FenceStates {
         for (name, state) in &self.states {
             hash.text(name.as_str()).count(usize::from(state.inside)).alert(state.open.as_deref());
             if let Some(pending) = &state.pending {
-                hash.bytes(&pending.fix.event.0).int(pending.fix.at.get()).int(pending.since_heard.get());
+                hash.bytes(&pending.fix.event.0).int(pending.fix.at.get()).int(pending.fix.appended_at.get());
+                hash.int(pending.fix.accuracy_metres.to_bits().cast_signed());
+                hash.int(pending.seen.arrived.get()).option(pending.seen.rulebook_at.map(AppendMillis::get));
                 hash.count(usize::from(pending.grade == Grade::Certain));
             }
         }
     }
 }
 
-/// Judges a fix that moves the device's state forward; `device.fix` is that fix, heard as of `heard`.
-pub(super) fn judge(scene: Scene<'_>, device: &mut Device, heard: HeardMillis, actions: &mut Actions) {
+/// Judges a fix that moves the device's state forward, or the last one at first sight; `device.fix` is that fix, `clock` its tenant's.
+pub(super) fn judge(scene: Scene<'_>, clock: &TenantClock, device: &mut Device, seen: Seen, actions: &mut Actions) {
     // What nobody owns has no fences: they are at first sight when somebody enters it.
     let Some(fix) = device.fix.filter(|_| device.owner.is_some()) else { return };
     let mut due = Vec::new();
@@ -87,12 +112,12 @@ pub(super) fn judge(scene: Scene<'_>, device: &mut Device, heard: HeardMillis, a
         let first_sight = !device.fences.judged;
         let state = device.fences.states.entry(name.clone()).or_default();
         if first_sight {
-            settle(fence, state, side, &fix, heard);
+            settle(fence, state, side, &fix, seen);
         } else {
-            weigh(state, side, &fix, heard);
+            weigh(state, side, &fix, seen);
         }
         upgrade(scene, state, side, actions);
-        if is_due(fence, state, &fix, heard) {
+        if is_due(fence, state, &fix, clock, clock.heard_at(seen.arrived)) {
             due.push(name);
         }
     }
@@ -101,12 +126,12 @@ pub(super) fn judge(scene: Scene<'_>, device: &mut Device, heard: HeardMillis, a
 }
 
 /// Fires the edges whose dwell has passed in heard time.
-pub(super) fn sweep(scene: Scene<'_>, device: &mut Device, heard: HeardMillis, actions: &mut Actions) {
+pub(super) fn sweep(scene: Scene<'_>, clock: &TenantClock, device: &mut Device, actions: &mut Actions) {
     let Some(fences) = fences_of(scene, device) else { return };
     let is_over = |(name, state): (&FenceName, &FenceState)| {
         let pending = state.pending.as_ref()?;
         let dwell_millis = fences.get(name)?.dwell_millis;
-        (heard.since(pending.since_heard) >= dwell_millis).then(|| name.clone())
+        (clock.heard().since(clock.heard_at(pending.seen.arrived)) >= dwell_millis).then(|| name.clone())
     };
     let due: Vec<FenceName> = device.fences.states.iter().filter_map(is_over).collect();
     fire(scene, device, &due, actions);
@@ -116,11 +141,12 @@ pub(super) fn sweep(scene: Scene<'_>, device: &mut Device, heard: HeardMillis, a
 /// fences whose entry or assignment changed, and fences that are gone. What stands open stays so while its cause does.
 pub(super) fn rejudge(
     scene: Scene<'_>,
+    clock: &TenantClock,
     device: &mut Device,
     changed: &BTreeSet<FenceName>,
-    heard: HeardMillis,
     actions: &mut Actions,
 ) {
+    let seen = Seen::rulebook(scene.now);
     let mut open: BTreeMap<FenceName, Box<Alert>> = BTreeMap::new();
     for name in changed {
         if let Some(alert) = device.fences.states.remove(name).and_then(|state| state.open) {
@@ -141,9 +167,9 @@ pub(super) fn rejudge(
             if state.open.is_some() {
                 state.inside = entered;
             } else {
-                settle(fence, state, side, &fix, heard);
+                settle(fence, state, side, &fix, seen);
             }
-            if is_due(fence, state, &fix, heard) {
+            if is_due(fence, state, &fix, clock, clock.heard_at(seen.arrived)) {
                 due.push(name);
             }
         }
@@ -207,9 +233,9 @@ fn side(fence: &Fence, fix: &AppliedFix) -> Side {
 }
 
 /// First sight: a state and not a transition. A keep-out entered before we looked is still to be told.
-fn settle(fence: &Fence, state: &mut FenceState, side: Side, fix: &AppliedFix, heard: HeardMillis) {
+fn settle(fence: &Fence, state: &mut FenceState, side: Side, fix: &AppliedFix, seen: Seen) {
     match (fence.meaning, side) {
-        (Meaning::KeepOut, Side::Inside(_)) => weigh(state, side, fix, heard),
+        (Meaning::KeepOut, Side::Inside(_)) => weigh(state, side, fix, seen),
         // Also where it is not clearly outside of where it should stay: leaving it later must be told.
         (_, Side::Inside(_)) | (Meaning::KeepIn | Meaning::SafeZone, Side::Unclear) => state.inside = true,
         (_, Side::Outside | Side::Unclear) => {}
@@ -217,7 +243,7 @@ fn settle(fence: &Fence, state: &mut FenceState, side: Side, fix: &AppliedFix, h
 }
 
 /// Begins, keeps or drops a pending edge.
-fn weigh(state: &mut FenceState, side: Side, fix: &AppliedFix, heard: HeardMillis) {
+fn weigh(state: &mut FenceState, side: Side, fix: &AppliedFix, seen: Seen) {
     let (to_inside, grade) = match side {
         Side::Inside(grade) => (true, grade),
         Side::Outside => (false, Grade::Certain),
@@ -231,7 +257,7 @@ fn weigh(state: &mut FenceState, side: Side, fix: &AppliedFix, heard: HeardMilli
     } else {
         match &mut state.pending {
             Some(pending) => pending.grade = pending.grade.max(grade),
-            None => state.pending = Some(Pending { fix: *fix, since_heard: heard, grade }),
+            None => state.pending = Some(Pending { fix: *fix, seen, grade }),
         }
     }
 }
@@ -251,9 +277,10 @@ fn upgrade(scene: Scene<'_>, state: &mut FenceState, side: Side, actions: &mut A
 }
 
 /// Whether a pending edge has held for its dwell: by the time between fixes, or by heard time.
-fn is_due(fence: &Fence, state: &FenceState, fix: &AppliedFix, heard: HeardMillis) -> bool {
+fn is_due(fence: &Fence, state: &FenceState, fix: &AppliedFix, clock: &TenantClock, heard: HeardMillis) -> bool {
     state.pending.as_ref().is_some_and(|pending| {
-        fix.at.since(pending.fix.at) >= fence.dwell_millis || heard.since(pending.since_heard) >= fence.dwell_millis
+        let held_millis = heard.since(clock.heard_at(pending.seen.arrived)).max(fix.at.since(pending.fix.at));
+        held_millis >= fence.dwell_millis
     })
 }
 
@@ -295,15 +322,15 @@ const fn alerts(meaning: Meaning, entering: bool) -> bool {
 fn raise(scene: Scene<'_>, device: &Device, fence: &Fence, entering: bool, pending: &Pending) -> Option<Alert> {
     let entry = scene.rulebook.device(&device.id)?;
     let (kind, verb) = if entering { (Kind::FenceEntered, "is inside of") } else { (Kind::FenceExited, "is outside of") };
-    let occurred_at: ProbeMillis = pending.fix.at;
+    let began_at = pending.seen.rulebook_at.map(|at| ProbeMillis::new(at.get()));
     let verdict = Verdict {
         kind,
         severity: fence.severity,
         stage: entry.rules.stage.max(fence.stage),
         subject: fence.name.as_str(),
         event: Some(pending.fix.event),
-        began_at: None,
-        occurred_at,
+        began_at,
+        occurred_at: began_at.unwrap_or(pending.fix.at),
         text: format!("the device {verb} fence {}", fence.name),
         limits: &[
             ("buffer_metres", fence.buffer_metres),

@@ -60,13 +60,13 @@ impl Machine {
             self.devices.set_owner(slot, None);
         }
         lost_contact::rearm(scene, &self.clocks, &mut self.devices, slot, actions);
-        let heard = self.heard_of(slot);
         let device = self.devices.get_mut(slot);
         let Some(owner) = &device.owner else { return };
+        let clock = self.clocks.tenant(&owner.tenant);
         if !device.fences.is_judged() {
-            fences::judge(scene, device, heard, actions);
+            fences::judge(scene, clock, device, fences::Seen::rulebook(scene.now), actions);
         } else if let Some(names) = changed.get(&owner.tenant) {
-            fences::rejudge(scene, device, names, heard, actions);
+            fences::rejudge(scene, clock, device, names, actions);
         }
         self.note_dwelling(slot);
     }

@@ -31,7 +31,7 @@ use crate::ids::{EventId, FeedName};
 use crate::journal::{MessageContent, MessageRecord, Observation, Partition, PartitionCount, Record};
 use crate::limits;
 use crate::rulebook::Rulebook;
-use crate::time::{AppendMillis, HeardMillis, ProbeMillis, SECOND_MILLIS};
+use crate::time::{AppendMillis, ProbeMillis, SECOND_MILLIS};
 
 use blind::Blindness;
 use clocks::Clocks;
@@ -134,9 +134,10 @@ impl Machine {
         let scene = Scene { now, rulebook: &rulebook };
         self.blindness.sweep(scene, &self.clocks, actions);
         for slot in self.dwelling.clone() {
-            let heard = self.heard_of(slot);
             let device = self.devices.get_mut(slot);
-            fences::sweep(scene, device, heard, actions);
+            if let Some(owner) = &device.owner {
+                fences::sweep(scene, self.clocks.tenant(&owner.tenant), device, actions);
+            }
             if !device.fences.pending() {
                 self.dwelling.remove(&slot);
             }
@@ -249,7 +250,6 @@ impl Machine {
     ) {
         let Some(fix) = report.fix else { return };
         let at = clock.correct(fix.at.or_else(|| report.device_time()));
-        let heard = self.heard_at_arrival(slot, clock.arrived());
         let device = self.devices.get_mut(slot);
         if device.fix.is_some_and(|known| at < known.at) {
             return;
@@ -263,7 +263,9 @@ impl Machine {
             speed_cm_s: fix.speed_cm_s,
             course_cdeg: fix.course_cdeg,
         });
-        fences::judge(scene, device, heard, actions);
+        let Some(owner) = &device.owner else { return };
+        let seen = fences::Seen::fix(clock.arrived());
+        fences::judge(scene, self.clocks.tenant(&owner.tenant), device, seen, actions);
         self.note_dwelling(slot);
     }
 
@@ -273,16 +275,6 @@ impl Machine {
         } else {
             self.dwelling.remove(&slot);
         }
-    }
-
-    /// The heard time of a device's tenant; zero for one without.
-    fn heard_of(&self, slot: Slot) -> HeardMillis {
-        self.devices.get(slot).owner.as_ref().map_or(HeardMillis::default(), |owner| self.clocks.tenant(&owner.tenant).heard())
-    }
-
-    fn heard_at_arrival(&self, slot: Slot, arrived: ProbeMillis) -> HeardMillis {
-        let owner = self.devices.get(slot).owner.as_ref();
-        owner.map_or(HeardMillis::default(), |owner| self.clocks.tenant(&owner.tenant).heard_at(arrived))
     }
 
     /// The newest append time that this machine has seen.
