@@ -161,10 +161,9 @@ pub(super) fn rejudge(
             let side = side(fence, &fix);
             let state = device.fences.states.entry(name.clone()).or_default();
             let entered = matches!(side, Side::Inside(_));
-            state.open = open
-                .remove(&name)
-                .filter(|alert| alerts(fence.meaning, entered) && (alert.kind == Kind::FenceEntered) == entered);
-            if state.open.is_some() {
+            let holds = |alert: &Alert| alerts(fence.meaning, entered) && (alert.kind == Kind::FenceEntered) == entered;
+            if open.get(&name).is_some_and(|alert| holds(alert)) {
+                state.open = open.remove(&name);
                 state.inside = entered;
             } else {
                 settle(fence, state, side, &fix, seen);
