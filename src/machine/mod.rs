@@ -227,18 +227,19 @@ impl Machine {
         if scene.now.get().saturating_sub(told_at.get()) > limits::LATE_MILLIS {
             actions.note(Outcome::Late);
         }
-        if device.told_up_to.is_some_and(|known| told_at < known) {
-            return actions.note(Outcome::History);
+        let news = device.told_up_to.is_none_or(|known| told_at >= known);
+        if news {
+            device.told_up_to = Some(told_at);
+            if let Some(percent) = report.battery_percent {
+                battery_low::level(scene, device, percent, message.event, told_at, scene.now, actions);
+            }
         }
-        device.told_up_to = Some(told_at);
-        actions.note(Outcome::Applied);
-        if let Some(percent) = report.battery_percent {
-            battery_low::level(scene, device, percent, message.event, told_at, scene.now, actions);
-        }
-        self.fix(scene, slot, message.event, report, clock, actions);
+        // A fix is held against the last fix alone: an undated word in between must not make history of it.
+        let moved = self.fix(scene, slot, message.event, report, clock, actions);
+        actions.note(if news || moved { Outcome::Applied } else { Outcome::History });
     }
 
-    /// A fix newer than the last moves the device; an older one is history.
+    /// A fix newer than the last moves the device (true); an older one is history.
     fn fix(
         &mut self,
         scene: Scene<'_>,
@@ -247,12 +248,12 @@ impl Machine {
         report: &Report,
         clock: skew::DeviceClock,
         actions: &mut Actions,
-    ) {
-        let Some(fix) = report.fix else { return };
+    ) -> bool {
+        let Some(fix) = report.fix else { return false };
         let at = clock.correct(fix.at.or_else(|| report.device_time()));
         let device = self.devices.get_mut(slot);
         if device.fix.is_some_and(|known| at < known.at) {
-            return;
+            return false;
         }
         device.fix = Some(AppliedFix {
             position: fix.position,
@@ -263,10 +264,11 @@ impl Machine {
             speed_cm_s: fix.speed_cm_s,
             course_cdeg: fix.course_cdeg,
         });
-        let Some(owner) = &device.owner else { return };
+        let Some(owner) = &device.owner else { return true };
         let seen = fences::Seen::fix(clock.arrived());
         fences::judge(scene, self.clocks.tenant(&owner.tenant), device, seen, actions);
         self.note_dwelling(slot);
+        true
     }
 
     fn note_dwelling(&mut self, slot: Slot) {
