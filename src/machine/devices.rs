@@ -10,6 +10,7 @@ use crate::time::{AppendMillis, HeardMillis, ProbeMillis};
 use super::directory::Directory;
 use super::duress::EpisodeState;
 use super::fences::FenceStates;
+use super::raise::Cleared;
 use super::repeats::Repeats;
 use super::skew::Skew;
 
@@ -39,6 +40,7 @@ pub(super) struct Device {
     pub(super) fix: Option<AppliedFix>,
     pub(super) fences: FenceStates,
     pub(super) lost_contact: Option<Box<Alert>>,
+    pub(super) lost_before: Cleared,
     pub(super) battery_low: Option<Box<Alert>>,
     pub(super) episode: Option<EpisodeState>,
 }
@@ -93,6 +95,7 @@ impl Device {
             fix: None,
             fences: FenceStates::default(),
             lost_contact: None,
+            lost_before: Cleared::default(),
             battery_low: None,
             episode: None,
         }
@@ -115,6 +118,7 @@ impl Device {
         }
         self.fences.digest(hash);
         hash.alert(self.lost_contact.as_deref()).alert(self.battery_low.as_deref());
+        self.lost_before.digest(hash);
         if let Some(episode) = &self.episode {
             episode.digest(hash);
         }

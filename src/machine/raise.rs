@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 
 use crate::alert::{Alert, Cause, FORMAT, Kind, Late, Reason, RecordRef, Severity, Stage, State};
-use crate::ids::{CentreName, EventId, FenceName, TenantName};
+use crate::ids::{AlertId, CentreName, EventId, FenceName, TenantName};
 use crate::limits;
 use crate::rulebook::Rulebook;
 use crate::time::{AppendMillis, ProbeMillis};
 
 use super::devices::Device;
+use super::digest::StateHasher;
 
 /// What every rule may read.
 #[derive(Clone, Copy)]
@@ -122,6 +123,32 @@ impl Scene<'_> {
         cleared.state = State::Cleared;
         text.clone_into(&mut cleared.reason.text);
         cleared
+    }
+}
+
+/// The last alert of a rule that was cleared: where the same cause alerts again, its revisions go on. A centre keeps the highest
+/// revision of an id, and would never see one that began again at 1.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Cleared(Option<(AlertId, u32)>);
+
+impl Cleared {
+    pub(super) fn note(&mut self, cleared: &Alert) {
+        self.0 = Some((cleared.id, cleared.revision));
+    }
+
+    /// The alert, as the next revision where its id was cleared before.
+    pub(super) fn resume(self, alert: Alert) -> Alert {
+        match self.0 {
+            Some((id, revision)) if id == alert.id => Alert { revision: revision + 1, ..alert },
+            Some(_) | None => alert,
+        }
+    }
+
+    pub(super) fn digest(self, hash: &mut StateHasher) {
+        match self.0 {
+            Some((id, revision)) => hash.bytes(&id.0).int(revision.into()),
+            None => hash.count(0),
+        };
     }
 }
 
