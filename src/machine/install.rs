@@ -12,6 +12,8 @@ use super::devices::{Owner, Slot};
 use super::raise::Scene;
 use super::{Machine, battery_low, fences, lost_contact};
 
+const MOVED: &str = "the device belongs to another tenant now";
+
 impl Machine {
     pub(super) fn put_in_force(&mut self, now: AppendMillis, rulebook: &Arc<Rulebook>, actions: &mut Actions) {
         let before = std::mem::replace(&mut self.rulebook, Arc::clone(rulebook));
@@ -40,6 +42,11 @@ impl Machine {
         };
         if device.owner.is_some() && !same {
             fences::forget(scene, device, actions);
+        }
+        if device.owner.as_ref().is_some_and(|owner| owner.tenant != entry.tenant) {
+            // What is open stands with the old tenant's centre. The new one's hears of what still holds by its own rules.
+            lost_contact::clear(scene, device, MOVED, actions);
+            battery_low::clear(scene, device, MOVED, actions);
         }
         let owner = Owner { tenant: entry.tenant.clone(), group: entry.group.clone(), since, entry: entry.entry };
         self.devices.set_owner(slot, Some(owner));
