@@ -81,8 +81,9 @@ impl Blindness {
         actions: &mut Actions,
     ) {
         let text = format!("nothing is heard of {} of feed {feed}", words(&lanes));
+        let tenants = tenants_of(scene.rulebook, &feed, &centre);
         let next = match self.open.get(&(feed.clone(), centre.clone())) {
-            Some(open) if open.lanes == lanes => return,
+            Some(open) if open.lanes == lanes && open.tenants == tenants => return,
             Some(open) => open.next_revision(scene.now.get()),
             None => {
                 let mut alert = scene.blank(centre.clone(), Kind::Blind);
@@ -93,7 +94,6 @@ impl Blindness {
                 alert.subject = feed.to_string();
                 alert.cause.began_at = began_at;
                 alert.occurred_at = began_at.unwrap_or(scene.now.get());
-                alert.tenants = tenants_of(scene.rulebook, &feed, &centre);
                 alert.reason.limits.insert("blind_millis".to_owned(), millis(limits::BLIND_MILLIS));
                 alert
             }
@@ -103,7 +103,7 @@ impl Blindness {
             None => next,
         };
         next.reason.text = text;
-        next.lanes = lanes;
+        (next.lanes, next.tenants) = (lanes, tenants);
         actions.raise(next.clone());
         self.open.insert((feed, centre), Box::new(next));
     }

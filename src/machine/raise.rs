@@ -139,7 +139,7 @@ impl Cleared {
     /// The alert, as the next revision where its id was cleared before.
     pub(super) fn resume(self, alert: Alert) -> Alert {
         match self.0 {
-            Some((id, revision)) if id == alert.id => Alert { revision: revision + 1, ..alert },
+            Some((id, revision)) if id == alert.id => Alert { revision: alert.revision.max(revision + 1), ..alert },
             Some(_) | None => alert,
         }
     }
