@@ -111,7 +111,8 @@ impl World {
         let to = word("to").map_or(step.happens, |text| time(text, step.happens));
         let lanes: Vec<Lane> = Lane::ALL.into_iter().filter(|lane| rest.contains(&lane.as_str())).collect();
         let lanes = if lanes.is_empty() { Lane::ALL.to_vec() } else { lanes };
-        let heard = lanes.into_iter().map(|lane| Heard { lane, from: ProbeMillis::new(from), to: ProbeMillis::new(to) }).collect();
+        let heard =
+            lanes.into_iter().map(|lane| Heard { lane, from: ProbeMillis::new(from), to: ProbeMillis::new(to) }).collect();
         self.observe(step.appended, ingester, FeedName::parse(feed).expect("a name"), heard);
     }
 
@@ -220,7 +221,8 @@ fn content(step: Step, line: &Line, words: &[&str]) -> MessageContent {
 #[test]
 fn a_story_is_told_in_order() {
     assert_eq!(duration("2m"), 120_000);
-    let told = tell("centre north\nfeed main tenants acme fallback north\ntenant acme centre north grace 0s\n09:00:00 dev-1 press");
+    let told =
+        tell("centre north\nfeed main tenants acme fallback north\ntenant acme centre north grace 0s\n09:00:00 dev-1 press");
     assert_eq!(told, "09:00:00 duress dev-1 rev 2 active -> north #1 press 1 of #1");
     assert!(Severity::Critical > Severity::Major);
 }
