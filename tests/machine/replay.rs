@@ -82,7 +82,7 @@ fn a_copy_of_the_machine_goes_on_as_the_machine_does() {
 fn every_record_leaves_its_mark_in_the_hash() {
     // Two machines that differ by one record, and are then brought to the same offset and time, must differ in their hash wherever
     // that record can matter to what is said later.
-    for seed in 40..46 {
+    for seed in 40..43 {
         let journal = journal(seed, 120);
         let mut base = machine();
         for at in 0..100 {
