@@ -61,6 +61,8 @@ pub(super) struct Told<'a> {
     pub(super) arrived: ProbeMillis,
     /// When it happened.
     pub(super) occurred_at: ProbeMillis,
+    /// When the fix in it was taken, if there is one.
+    pub(super) fixed_at: Option<ProbeMillis>,
 }
 
 /// Answers a press. `device` is none where there was no room to remember an unknown one: it alerts all the same.
@@ -84,7 +86,7 @@ pub(super) fn press(scene: Scene<'_>, presses: &mut Presses, device: Option<&mut
 fn second_revision(
     scene: Scene<'_>,
     device: Option<&mut Device>,
-    Told { record, press, occurred_at, .. }: Told<'_>,
+    Told { record, press, occurred_at, fixed_at, .. }: Told<'_>,
     event: EventId,
 ) -> Alert {
     let mut alert = record.first_revision(press.centre.clone()).next_revision(scene.now.get());
@@ -99,6 +101,9 @@ fn second_revision(
         alert.group.clone_from(&entry.group);
         alert.stage = entry.rules.stage;
         alert.test = entry.test;
+    }
+    if let (Some(place), Some(at)) = (&mut alert.place, fixed_at) {
+        place.fixed_at = at.get();
     }
     if let Some(device) = device {
         alert.place = alert.place.or_else(|| device.fix.as_ref().map(AppliedFix::place));

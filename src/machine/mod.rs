@@ -183,11 +183,13 @@ impl Machine {
         };
         if let Some(press) = &message.press {
             let occurred_at = clock.correct(message.report().and_then(Report::device_time));
+            let fix = message.report().and_then(|report| report.fix);
+            let fixed_at = fix.map(|fix| fix.at.map_or(occurred_at, |at| clock.correct(Some(at))));
             duress::press(
                 scene,
                 &mut self.presses,
                 device,
-                duress::Told { record: message, press, arrived, occurred_at },
+                duress::Told { record: message, press, arrived, occurred_at, fixed_at },
                 actions,
             );
         }

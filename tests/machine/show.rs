@@ -56,6 +56,9 @@ impl Shown {
             let fences: Vec<&str> = alert.fences.iter().map(|fence| fence.as_str()).collect();
             let _ = write!(line, " in {}", fences.join("+"));
         }
+        if let Some(place) = alert.place.filter(|_| alert.kind == Kind::Duress) {
+            let _ = write!(line, " fix of {}", clock_text(place.fixed_at));
+        }
         if let Some(late) = alert.late {
             let _ = write!(line, " late {} s", late.age_millis / 1_000);
         }
