@@ -22,6 +22,11 @@ impl Chance {
         low + (self.next() >> 1).cast_signed().rem_euclid(high - low + 1)
     }
 
+    /// The same for small numbers.
+    pub(crate) fn small(&mut self, low: i32, high: i32) -> i32 {
+        i32::try_from(self.between(low.into(), high.into())).expect("between two small numbers")
+    }
+
     /// True in so many of a hundred.
     pub(crate) fn percent(&mut self, percent: i64) -> bool {
         self.between(0, 99) < percent

@@ -221,7 +221,7 @@ impl Maker {
         let device_now = DeviceMillis::new(self.now + wrong);
         let taken = DeviceMillis::new(self.now + wrong - age);
         let fix = fix.then(|| Fix {
-            position: metres(self.chance.between(-500, 700) as f64, self.chance.between(-60, 60) as f64),
+            position: metres(f64::from(self.chance.small(-500, 700)), f64::from(self.chance.small(-60, 60))),
             at: dated.then_some(taken),
             accuracy_cm: u32::try_from(self.chance.between(100, 15_000)).expect("not negative"),
             altitude_cm: None,

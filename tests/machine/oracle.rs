@@ -436,16 +436,23 @@ impl Oracle {
 
 // ---- fences ----
 
-/// Some(Some(certain)) inside, Some(None) outside, None as it was before.
-fn side(fence: &Fence, fix: &SeenFix) -> Option<Option<bool>> {
+/// What a fix says of a fence.
+#[derive(Clone, Copy)]
+enum Verdict {
+    Inside { certain: bool },
+    Outside,
+    AsBefore,
+}
+
+fn side(fence: &Fence, fix: &SeenFix) -> Verdict {
     let (d, a) = (fence.signed_distance_metres(fix.position), fix.accuracy.min(100.0));
     let entered = if fence.meaning == Meaning::KeepOut { d - a < 0.0 } else { d <= 0.0 };
     if d - a > fence.buffer_metres {
-        Some(None)
+        Verdict::Outside
     } else if entered {
-        Some(Some(d + a < 0.0))
+        Verdict::Inside { certain: d + a < 0.0 }
     } else {
-        None
+        Verdict::AsBefore
     }
 }
 
@@ -466,23 +473,23 @@ impl Oracle {
             if !judged && fence.meaning != Meaning::KeepOut {
                 let stays = matches!(fence.meaning, Meaning::KeepIn | Meaning::SafeZone);
                 state.inside = match verdict {
-                    Some(inside) => inside.is_some(),
-                    None => stays,
+                    Verdict::Inside { .. } => true,
+                    Verdict::Outside => false,
+                    Verdict::AsBefore => stays,
                 };
                 continue;
             }
-            match verdict {
-                Some(to) if to.is_some() != state.inside => {
-                    let certain = to.unwrap_or(true);
-                    state.pending = Some(match state.pending {
-                        Some((first, at, book, grade)) => (first, at, book, grade || certain),
-                        None => (fix, seen_at, rulebook_at, certain),
-                    });
-                }
-                Some(_) | None => state.pending = None,
-            }
+            let (inside, certain) = match verdict {
+                Verdict::Inside { certain } => (true, certain),
+                Verdict::Outside => (false, true),
+                Verdict::AsBefore => (state.inside, false),
+            };
+            state.pending = (inside != state.inside).then_some(match state.pending {
+                Some((first, at, book, grade)) => (first, at, book, grade || certain),
+                None => (fix, seen_at, rulebook_at, certain),
+            });
             let doubtful = state.open.clone().filter(|open| open.kind == Kind::FenceEntered && open.certain == Some(false));
-            if let (Some(Some(true)), Some(open)) = (verdict, doubtful) {
+            if let (Verdict::Inside { certain: true }, Some(open)) = (verdict, doubtful) {
                 let open = Open { certain: Some(true), ..open };
                 state.open = Some(open.clone());
                 self.say(&open, false);

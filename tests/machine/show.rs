@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use lonewatch::alert::{Alert, Grade, Kind, Lane, Stage, State};
+use lonewatch::alert::{Alert, Grade, Kind, Lane, Severity, Stage, State};
 use lonewatch::ids::AlertId;
 use lonewatch::time::clock_text;
 
@@ -27,7 +27,10 @@ impl Shown {
             State::Cleared => "cleared",
         };
         let mut line = format!("{} {}", clock_text(alert.changed_at), alert.kind.as_str());
-        let who = alert.device.as_ref().map_or(alert.feed.as_ref().map_or("", |feed| feed.as_str()), |device| device.as_str());
+        let who = alert
+            .device
+            .as_ref()
+            .map_or(alert.feed.as_ref().map_or("", lonewatch::ids::FeedName::as_str), lonewatch::ids::DeviceId::as_str);
         let _ = write!(line, " {who} rev {} {state} -> {} #{}", alert.revision, alert.centre, self.name(alert.id));
         if alert.device.is_some() && !alert.subject.is_empty() {
             let _ = write!(line, " fence {}", alert.subject);
@@ -41,7 +44,7 @@ impl Shown {
             let _ = write!(line, " lanes {}", lanes.join("+"));
         }
         if !alert.tenants.is_empty() {
-            let tenants: Vec<&str> = alert.tenants.iter().map(|tenant| tenant.as_str()).collect();
+            let tenants: Vec<&str> = alert.tenants.iter().map(lonewatch::ids::TenantName::as_str).collect();
             let _ = write!(line, " tenants {}", tenants.join("+"));
         }
         if let Some(at) = alert.cause.began_at {
@@ -53,7 +56,7 @@ impl Shown {
             let _ = write!(line, " press {} of #{first}{folded}", episode.press);
         }
         if alert.kind == Kind::Duress && !alert.fences.is_empty() {
-            let fences: Vec<&str> = alert.fences.iter().map(|fence| fence.as_str()).collect();
+            let fences: Vec<&str> = alert.fences.iter().map(lonewatch::ids::FenceName::as_str).collect();
             let _ = write!(line, " in {}", fences.join("+"));
         }
         if let Some(place) = alert.place.filter(|_| alert.kind == Kind::Duress) {
@@ -61,6 +64,9 @@ impl Shown {
         }
         if let Some(late) = alert.late {
             let _ = write!(line, " late {} s", late.age_millis / 1_000);
+        }
+        if alert.kind == Kind::Duress && alert.severity_now != Severity::Critical {
+            line.push_str(" LOWERED");
         }
         if alert.stage == Stage::Shadow {
             line.push_str(" shadow");
