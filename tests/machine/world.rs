@@ -206,7 +206,7 @@ fn content(step: Step, line: &Line, words: &[&str]) -> MessageContent {
     let signals = if words.contains(&"sos") { Signals::default().with(Signal::Sos) } else { Signals::default() };
     let each = (step.happens - line.from) / line.every.max(1);
     MessageContent::Report(Box::new(Report {
-        own_id: value(words, "id").map(str::to_owned),
+        own_id: value(words, "id").map(|text| if text == "each" { format!("id-{each}") } else { text.to_owned() }),
         boot: value(words, "boot").map(number),
         sequence: value(words, "seq").map(|text| if text == "each" { each.unsigned_abs() } else { number(text) }),
         happened: if fix.is_some() { None } else { at("time") },
