@@ -81,7 +81,7 @@ pub const BLIND_MILLIS: i64 = 10 * SECOND_MILLIS;
 pub const RECONNECT_GRACE_MILLIS: i64 = 5 * MINUTE_MILLIS;
 /// However many gaps come, they postpone one silence by no more than this.
 pub const POSTPONED_MILLIS_MAX: i64 = 30 * MINUTE_MILLIS;
-/// Gaps that a feed remembers to relate two feeds' listening. Past it the two oldest are joined, which only counts less time as heard.
+/// Gaps that a feed, or a tenant, remembers. Past it the two oldest are joined; of joined gaps only the sum is known, not where each was.
 pub const GAPS_REMEMBERED_MAX: usize = 64;
 
 // ---- the machine ----

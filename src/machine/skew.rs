@@ -60,7 +60,7 @@ impl Skew {
         if (0..=limits::DEVICE_AHEAD_MILLIS).contains(&ahead) {
             // The least delayed report is the best evidence of the clock.
             *self = Self { offset_millis, candidate: None };
-        } else if (-limits::LATE_MILLIS..0).contains(&ahead) {
+        } else if (-limits::SKEW_AGREES_MILLIS..0).contains(&ahead) {
             self.candidate = None;
         } else {
             self.weigh(offset_millis, arrived);
