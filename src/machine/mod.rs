@@ -177,9 +177,10 @@ impl Machine {
         // A message that waited in the broker for an unknown time tells nothing of its device's clock by when it was sent.
         let sent = message.report().and_then(|report| report.sent).filter(|_| message.after_probe.is_some());
         let newest = message.report().and_then(Report::newest_time);
-        let clock = match &mut device {
-            Some(device) => device.skew.read(newest, sent, arrived),
-            None => skew::Skew::default().read(newest, sent, arrived),
+        let clock = match (&mut device, &message.press) {
+            (Some(device), None) => device.skew.read(newest, sent, arrived),
+            (Some(device), Some(_)) => device.skew.of_press(sent, arrived),
+            (None, _) => skew::Skew::default().of_press(sent, arrived),
         };
         if let Some(press) = &message.press {
             let occurred_at = clock.correct(message.report().and_then(Report::device_time));
@@ -230,14 +231,15 @@ impl Machine {
             actions.note(Outcome::Late);
         }
         let news = device.told_up_to.is_none_or(|known| told_at >= known);
+        // A fix is held against the last fix alone: an undated word in between must not make history of it.
+        let moved = self.fix(scene, slot, message.event, report, clock, actions);
         if news {
+            let device = self.devices.get_mut(slot);
             device.told_up_to = Some(told_at);
             if let Some(percent) = report.battery_percent {
                 battery_low::level(scene, device, percent, message.event, told_at, scene.now, actions);
             }
         }
-        // A fix is held against the last fix alone: an undated word in between must not make history of it.
-        let moved = self.fix(scene, slot, message.event, report, clock, actions);
         actions.note(if news || moved { Outcome::Applied } else { Outcome::History });
     }
 

@@ -282,7 +282,7 @@ impl Maker {
             self.counter += 1;
             let (ingester, incarnation, counter) = (name(ingester), Incarnation(1), self.counter);
             let origin = match (own_id.clone(), after.clone()) {
-                (Some(id), _) => Origin::OwnId(id),
+                (Some(id), probe) => Origin::own(id, probe.map_or(self.now, |probe| probe.sent_at.get())),
                 (None, Some(probe)) => Origin::AfterProbe(probe),
                 (None, None) => Origin::Counted { after_probe: None, ingester: ingester.clone(), incarnation, counter },
             };

@@ -34,7 +34,8 @@ impl Told {
     pub(crate) fn of(record: usize, alert: &Alert) -> Self {
         let who = alert.device.as_ref().map_or_else(|| alert.subject.clone(), |device| format!("{device} {}", alert.subject));
         let cleared = alert.state == lonewatch::alert::State::Cleared;
-        let late = alert.late.map(|late| late.age_millis);
+        // How late a press is hangs on what reports taught of its device's clock: that is told in stories and in `skew.rs`.
+        let late = alert.late.filter(|_| alert.kind != Kind::Duress).map(|late| late.age_millis);
         let certain = alert.grade.map(|grade| grade == lonewatch::alert::Grade::Certain);
         let lanes: Vec<&str> = alert.lanes.iter().map(|lane| lane.as_str()).collect();
         Self {
@@ -340,7 +341,7 @@ impl Oracle {
             (Some(_) | None, _) => arrived,
         };
         if message.press.is_some() {
-            self.press(message, probe, arrived, back(report.and_then(|report| report.device_time())));
+            self.press(message, probe, arrived);
         }
         let Some(report) = report else { return };
         let now = self.now;
@@ -391,7 +392,7 @@ impl Oracle {
         }
     }
 
-    fn press(&mut self, message: &MessageRecord, probe: Option<&ProbeRef>, arrived: i64, occurred: i64) {
+    fn press(&mut self, message: &MessageRecord, probe: Option<&ProbeRef>, arrived: i64) {
         let known = self.presses.get(&message.event).copied();
         let event = match (known, probe) {
             (None, _) => message.event,
@@ -404,13 +405,12 @@ impl Oracle {
             }
         };
         self.presses.insert(message.event, arrived);
-        let late = Some(self.now - occurred).filter(|age| *age > LATE);
         let sent_to = message.press.as_ref().expect("a press").centre.to_string();
         let mut centres = BTreeSet::from([sent_to]);
         centres.extend(self.book.device(&message.device).map(|entry| entry.centre.to_string()));
         let id = duress_id(&message.device, event);
         for centre in centres {
-            let words = words(Kind::Duress, &format!("{} ", message.device), &centre, 2, (false, late, None), &[]);
+            let words = words(Kind::Duress, &format!("{} ", message.device), &centre, 2, (false, None, None), &[]);
             self.told.push(Told { record: self.record, id, words });
         }
     }

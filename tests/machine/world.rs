@@ -141,7 +141,7 @@ impl World {
             MessageContent::Will | MessageContent::Other | MessageContent::Unreadable(_) => None,
         };
         let origin = match (own_id, &after_probe) {
-            (Some(id), _) => Origin::OwnId(id),
+            (Some(id), probe) => Origin::own(id, probe.as_ref().map_or(step.happens, |probe| probe.sent_at.get())),
             (None, Some(probe)) => Origin::AfterProbe(probe.clone()),
             (None, None) => {
                 let (ingester, incarnation) = (ingester.clone(), Incarnation(1));
