@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use lonewatch::alert::{Alert, CentreMessage};
+use lonewatch::alert::{Alert, CentreMessage, Kind};
 use lonewatch::journal::{Partition, PartitionCount, Record};
 use lonewatch::machine::{Actions, Machine, Start, chain};
 use lonewatch::time::AppendMillis;
@@ -110,6 +110,33 @@ fn every_record_leaves_its_mark_in_the_hash() {
             };
             let idle = after(&Record::Metronome { detector: "d".to_owned() });
             assert_ne!(after(record), idle, "seed {seed}, record {at}: {record:?}");
+        }
+    }
+}
+
+#[test]
+fn every_alert_names_its_reasons() {
+    let mut read = std::collections::BTreeSet::new();
+    for seed in 100..110 {
+        let journal = journal(seed, 300);
+        let mut machine = machine();
+        for at in 0..journal.records.len() {
+            if let Record::Message(message) = &journal.records[at].1 {
+                read.insert(message.event);
+            }
+            for alert in apply(&mut machine, &journal, at) {
+                let reason = &alert.reason;
+                assert!(reason.rule == alert.kind.as_str() && !reason.text.is_empty(), "seed {seed}: {alert:?}");
+                assert!(
+                    reason.rulebook_version.is_some_and(|version| version <= machine.rulebook_version()),
+                    "seed {seed}: {alert:?}"
+                );
+                let of_records = reason.records.iter().any(|record| read.contains(&record.event));
+                // Silence of a device never heard rests on its rulebook entry, blindness on nothing that anybody sent.
+                let of_none = matches!(alert.kind, Kind::LostContact | Kind::Blind);
+                assert!(of_records || of_none, "seed {seed}: {alert:?}");
+                assert_eq!(reason.limits.is_empty(), alert.kind == Kind::Duress, "seed {seed}: {alert:?}");
+            }
         }
     }
 }
