@@ -9,7 +9,7 @@ use std::sync::Arc;
 use sha2::{Digest as _, Sha256};
 
 use crate::limits;
-use crate::time::ProbeMillis;
+use crate::time::{DAY_MILLIS, ProbeMillis};
 
 /// Why a text cannot be a name, in words that an operator can act on.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -271,8 +271,14 @@ pub struct ProbeRef {
 /// What tells two messages apart that a device gave no id of their own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origin {
-    /// The device gave an id: the same bytes again are the same event.
-    OwnId(String),
+    /// The device gave an id: the same bytes again on the same day are the same event. Not for ever: a device that counts from the
+    /// start again, or a journal that has forgotten, must not hide a press behind an alert of long ago.
+    OwnId {
+        /// The id.
+        id: String,
+        /// The UTC day on which the message arrived, counted from 1970-01-01.
+        day: i64,
+    },
     /// The newest probe before it on its connection: both mirrored copies agree on that.
     AfterProbe(ProbeRef),
     /// No probe to go by: counted by its receiver, so a press may be doubled, never hidden.
@@ -288,12 +294,19 @@ pub enum Origin {
     },
 }
 
+impl Origin {
+    /// A device's own id, of a message that arrived at `arrived_at` (milliseconds since the epoch).
+    pub const fn own(id: String, arrived_at: i64) -> Self {
+        Self::OwnId { id, day: arrived_at.div_euclid(DAY_MILLIS) }
+    }
+}
+
 impl EventId {
     /// The identity of one message (DESIGN section 5).
     pub fn of(device: &DeviceId, origin: &Origin, mqtt_topic: &str, payload: &[u8]) -> Self {
         let hash = Hasher::new("event").field(device.as_str().as_bytes()).field(mqtt_topic.as_bytes()).field(payload);
         Self(match origin {
-            Origin::OwnId(id) => hash.field(b"own").field(id.as_bytes()).finish(),
+            Origin::OwnId { id, day } => hash.field(b"own").field(id.as_bytes()).int(*day).finish(),
             Origin::AfterProbe(probe) => hash_probe(hash.field(b"probe"), probe).finish(),
             Origin::Counted { after_probe, ingester, incarnation, counter } => {
                 let hash = hash.field(b"counted").field(ingester.as_str().as_bytes());
@@ -355,11 +368,12 @@ mod tests {
     fn own_id_makes_repeats_one_event_and_probes_keep_them_apart() {
         let device = DeviceId::parse("dev-1").unwrap();
         let of = |origin: &Origin| EventId::of(&device, origin, "lw/v1/dev-1/duress", b"x");
-        let own = Origin::OwnId("7".into());
+        let own = Origin::OwnId { id: "7".into(), day: 20_000 };
         assert_eq!(of(&own), of(&own));
         assert_eq!(of(&Origin::AfterProbe(probe(1))), of(&Origin::AfterProbe(probe(1))));
         assert_ne!(of(&Origin::AfterProbe(probe(1))), of(&Origin::AfterProbe(probe(2))));
-        assert_ne!(of(&own), of(&Origin::OwnId("8".into())));
+        assert_ne!(of(&own), of(&Origin::OwnId { id: "8".into(), day: 20_000 }));
+        assert_ne!(of(&own), of(&Origin::OwnId { id: "7".into(), day: 20_001 }), "an id is good for a day");
         assert_ne!(of(&own).raised_again(&probe(1)), of(&own));
     }
 

@@ -85,7 +85,7 @@ pub const BLIND_MILLIS: i64 = 10 * SECOND_MILLIS;
 pub const RECONNECT_GRACE_MILLIS: i64 = 5 * MINUTE_MILLIS;
 /// However many gaps come, they postpone one silence by no more than this.
 pub const POSTPONED_MILLIS_MAX: i64 = 30 * MINUTE_MILLIS;
-/// Gaps that a feed remembers to relate two feeds' listening. Past it the two oldest are joined, which only counts less time as heard.
+/// Gaps that a feed, or a tenant, remembers. Past it the two oldest are joined; of joined gaps only the sum is known, not where each was.
 pub const GAPS_REMEMBERED_MAX: usize = 64;
 
 // ---- the machine ----
@@ -168,7 +168,7 @@ pub const COMMIT_MILLIS: i64 = SECOND_MILLIS;
 /// How long a detector that gives a partition up waits for its alerts: within the group's session.
 pub const GIVE_UP_MILLIS: u64 = 2_000;
 const _: () =
-    assert!(GIVE_UP_MILLIS.cast_signed() < GROUP_SESSION_MILLIS, "a detector that waits must not be thrown out of its group");
+    assert!(2 * GIVE_UP_MILLIS.cast_signed() < GROUP_SESSION_MILLIS, "a detector that waits must not be thrown out of its group");
 /// A detector's heartbeat to each centre.
 pub const HEARTBEAT_MILLIS: i64 = 5 * SECOND_MILLIS;
 /// A partition that nobody claims, or whose lag exceeds this, is blind to the centre that reads.

@@ -11,6 +11,8 @@ pub const SECOND_MILLIS: i64 = 1_000;
 pub const MINUTE_MILLIS: i64 = 60 * SECOND_MILLIS;
 /// Milliseconds in an hour.
 pub const HOUR_MILLIS: i64 = 60 * MINUTE_MILLIS;
+/// Milliseconds in a UTC day.
+pub const DAY_MILLIS: i64 = 24 * HOUR_MILLIS;
 
 macro_rules! clock {
     ($(#[$doc:meta])* $name:ident) => {

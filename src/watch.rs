@@ -91,18 +91,16 @@ impl Watch {
         true
     }
 
-    /// What has changed since the last look.
+    /// What has changed since the last look; partitions with the same to say are said together.
     pub fn judge(&mut self, now_millis: i64) -> Vec<Sighted> {
         let wanted = self.not_watched(now_millis);
-        let mut changes = Vec::new();
-        for subject in self.blind.iter().filter(|subject| !wanted.contains_key(*subject)) {
-            changes.push(Sighted { at: now_millis, blind: false, text: subject.words() });
-        }
-        for (subject, why) in &wanted {
-            if !self.blind.contains(subject) {
-                changes.push(Sighted { at: now_millis, blind: true, text: format!("{}: {why}", subject.words()) });
-            }
-        }
+        let healed = self.blind.iter().filter(|subject| !wanted.contains_key(*subject)).map(|subject| (String::new(), subject));
+        let news = wanted
+            .iter()
+            .filter(|(subject, _)| !self.blind.contains(*subject))
+            .map(|(subject, why)| (format!(": {why}"), subject));
+        let mut changes = sighted(now_millis, false, healed);
+        changes.extend(sighted(now_millis, true, news));
         self.blind = wanted.into_keys().collect();
         changes
     }
@@ -150,14 +148,25 @@ fn judge_claim(partition: u32, claim: &Claim, now_millis: i64, blind: &mut BTree
     }
 }
 
-impl Subject {
-    fn words(&self) -> String {
-        match self {
-            Self::Everything => "the whole installation".to_owned(),
-            Self::Partition(partition) => format!("devices of partition {partition}"),
-            Self::Feed(feed, lane) => format!("{} of feed {feed}", lane.as_str()),
+/// One line for each reason; the subjects that share it stand together.
+fn sighted<'a>(at: i64, blind: bool, changes: impl Iterator<Item = (String, &'a Subject)>) -> Vec<Sighted> {
+    let mut lines: Vec<Sighted> = Vec::new();
+    let mut partitions: BTreeMap<String, Vec<u32>> = BTreeMap::new();
+    for (why, subject) in changes {
+        match subject {
+            Subject::Everything => lines.push(Sighted { at, blind, text: format!("the whole installation{why}") }),
+            Subject::Feed(feed, lane) => {
+                lines.push(Sighted { at, blind, text: format!("{} of feed {feed}{why}", lane.as_str()) });
+            }
+            Subject::Partition(partition) => partitions.entry(why).or_default().push(*partition),
         }
     }
+    lines.extend(partitions.into_iter().map(|(why, partitions)| {
+        let numbers: Vec<String> = partitions.iter().map(u32::to_string).collect();
+        let noun = if partitions.len() == 1 { "partition" } else { "partitions" };
+        Sighted { at, blind, text: format!("devices of {noun} {}{why}", numbers.join(", ")) }
+    }));
+    lines
 }
 
 #[cfg(test)]
@@ -212,12 +221,20 @@ mod tests {
         let mut watch = Watch::new(0);
         watch.beat(&beat(1_000, &[(0, 10_000, 0), (1, 0, 12_000)]), 1_000);
         let lines = said(&mut watch, 1_000);
-        assert!(
-            lines[0].1.contains("lags by 10 s") && lines[1].1.contains("duress of feed main: not heard for 12 s"),
-            "{lines:?}"
-        );
+        let both = lines[0].1.contains("duress of feed main: not heard for 12 s") && lines[1].1.contains("lags by 10 s");
+        assert!(both, "{lines:?}");
         watch.beat(&beat(6_000, &[(0, 0, 0), (1, 0, 0)]), 6_000);
         assert_eq!(said(&mut watch, 6_000).iter().filter(|(blind, _)| !blind).count(), 2);
+    }
+
+    #[test]
+    fn partitions_of_one_dead_detector_are_one_line() {
+        let mut watch = Watch::new(0);
+        watch.beat(&beat(1_000, &[(0, 0, 0), (1, 0, 0)]), 1_000);
+        let lines = said(&mut watch, 11_000);
+        assert_eq!(lines, [(true, "devices of partitions 0, 1: detector d-0 has said nothing for 10 s".to_owned())]);
+        watch.beat(&beat(12_000, &[(0, 0, 0), (1, 0, 0)]), 12_000);
+        assert_eq!(said(&mut watch, 12_000), [(false, "devices of partitions 0, 1".to_owned())]);
     }
 
     #[test]

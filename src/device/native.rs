@@ -76,8 +76,18 @@ enum MessageStep {
     End,
 }
 
-/// Reads a native report.
+/// Reads a native report. Signals count whatever else is wrong with it: a bad battery level must not cost an SOS.
 pub(super) fn decode(payload: &[u8]) -> Result<Decoded, Reject> {
+    read(payload).or_else(|reject| {
+        let (report, claimed_device) = salvage(payload);
+        if report.signals == Signals::default() {
+            return Err(reject);
+        }
+        Ok(Decoded { content: Content::Report(Box::new(report)), claimed_device, wants_receipt: false, remark: Some(reject) })
+    })
+}
+
+fn read(payload: &[u8]) -> Result<Decoded, Reject> {
     let message = parse::<Message<'_>>(payload)?;
     let (signals, remark) = read_signals(&message.signals);
     let report = Report {
@@ -130,18 +140,22 @@ impl NativePress {
                 Self { report: *report, claimed_device, remark }
             }
             Ok(Decoded { claimed_device, remark, .. }) => Self { report: Report::default(), claimed_device, remark },
-            Err(reject) => Self { report: salvage(payload), claimed_device: None, remark: Some(reject) },
+            Err(reject) => {
+                let (report, claimed_device) = salvage(payload);
+                Self { report, claimed_device, remark: Some(reject) }
+            }
         }
     }
 }
 
-/// The own id and times of a press that is JSON but of the wrong shape somewhere else: repeats of it stay one press.
-fn salvage(payload: &[u8]) -> Report {
+/// Own id, times, signals and claimed device of what is JSON but of the wrong shape somewhere else: its signals count, and repeats of
+/// it stay one message.
+fn salvage(payload: &[u8]) -> (Report, Option<String>) {
     if payload.len() > limits::DECODED_BYTES_MAX {
-        return Report::default();
+        return (Report::default(), None);
     }
     let Ok(serde_json::Value::Object(fields)) = serde_json::from_slice::<serde_json::Value>(payload) else {
-        return Report::default();
+        return (Report::default(), None);
     };
     let number = |name: &str| fields.get(name).and_then(serde_json::Value::as_i64).map(DeviceMillis::new);
     let own_id = match fields.get("id") {
@@ -149,12 +163,16 @@ fn salvage(payload: &[u8]) -> Report {
         Some(serde_json::Value::Number(number)) => Some(number.to_string()),
         _ => None,
     };
-    Report {
+    let words = fields.get("signals").and_then(serde_json::Value::as_array).into_iter().flatten();
+    let words: Vec<Cow<'_, str>> = words.filter_map(serde_json::Value::as_str).map(Cow::Borrowed).collect();
+    let report = Report {
         own_id: own_id.filter(|id| !id.is_empty() && id.len() <= limits::OWN_ID_BYTES_MAX),
         happened: number("time"),
         sent: number("sent"),
+        signals: read_signals(&words).0,
         ..Report::default()
-    }
+    };
+    (report, fields.get("device").and_then(serde_json::Value::as_str).map(str::to_owned))
 }
 
 /// Reads JSON, and tells bytes that are not text, text that is not JSON, and JSON of the wrong shape apart.
@@ -332,6 +350,21 @@ mod tests {
         let decoded = decode(br#"{"signals":["sos","S.O.S."]}"#).unwrap();
         assert_eq!(decoded.remark.unwrap().reason, RejectReason::UnknownSignal);
         assert!(matches!(decoded.content, Content::Report(report) if report.signals.press()));
+    }
+
+    #[test]
+    fn an_sos_is_heard_whatever_else_is_wrong_with_its_report() {
+        for wrong in
+            [r#""battery":101"#, r#""fix":{"lat":"x"}"#, r#""motion":"flying""#, r#""id":"""#, r#""fix":{"lat":91,"lon":0}"#]
+        {
+            let payload = format!(r#"{{"device":"d","time":5,{wrong},"signals":["sos",7]}}"#);
+            let decoded = super::super::Decoder::Native.decode(payload.as_bytes()).unwrap();
+            assert!(decoded.remark.is_some(), "its bytes go to quarantine too: {wrong}");
+            assert_eq!(decoded.claimed_device.as_deref(), Some("d"));
+            let Content::Report(report) = decoded.content else { panic!("{wrong}") };
+            assert!(report.signals.press() && report.happened == Some(DeviceMillis::new(5)), "{wrong}");
+        }
+        assert!(decode(br#"{"battery":101,"signals":[]}"#).is_err());
     }
 
     #[test]

@@ -54,6 +54,8 @@ pub(super) struct Connection {
     events: mpsc::Receiver<Result<Event, String>>,
     task: JoinHandle<()>,
     filters: Vec<String>,
+    /// When the broker was last heard.
+    heard_at: tokio::time::Instant,
 }
 
 impl Drop for Connection {
@@ -70,14 +72,15 @@ impl Connection {
         event_loop.options.set_connection_timeout(limits::MQTT_CONNECT_SECONDS);
         let (sender, events) = mpsc::channel(limits::CLIENT_EVENTS_MAX);
         let task = tokio::spawn(poll(event_loop, sender));
-        Self { client, events, task, filters: purpose.filters.clone() }
+        Self { client, events, task, filters: purpose.filters.clone(), heard_at: tokio::time::Instant::now() }
     }
 
     /// The next happening. Silence for longer than [`limits::MQTT_SILENCE_MILLIS_MAX`] is the end as well: a lane hears a probe every
-    /// second, and any connection a ping's answer. Cancel-safe.
+    /// second, and any connection a ping's answer. Cancel-safe: the silence goes on across calls.
     pub(super) async fn next(&mut self) -> Happening {
         loop {
-            let waited = tokio::time::timeout(Duration::from_millis(limits::MQTT_SILENCE_MILLIS_MAX), self.events.recv()).await;
+            let silent_at = self.heard_at + Duration::from_millis(limits::MQTT_SILENCE_MILLIS_MAX);
+            let waited = tokio::time::timeout_at(silent_at, self.events.recv()).await;
             let packet = match waited {
                 Err(_) => return Happening::Ended("nothing was heard from the broker for 10 s".to_owned()),
                 Ok(None) => return Happening::Ended("the connection's task has ended".to_owned()),
@@ -85,6 +88,7 @@ impl Connection {
                 Ok(Some(Ok(Event::Outgoing(_)))) => continue,
                 Ok(Some(Ok(Event::Incoming(packet)))) => packet,
             };
+            self.heard_at = tokio::time::Instant::now();
             if let Some(happening) = self.tell(packet) {
                 return happening;
             }

@@ -40,6 +40,13 @@ pub(super) struct Arrival<'a> {
     pub(super) counter: u64,
 }
 
+impl Arrival<'_> {
+    /// When it arrived, in milliseconds, on the clock that mirrored copies share: the newest probe's, else our own.
+    fn at(&self) -> i64 {
+        self.newest_probe.get().map_or(self.received_at.get(), |probe| probe.sent_at.get())
+    }
+}
+
 /// What to do with a message.
 #[derive(Debug, Default)]
 pub(super) struct Intake {
@@ -197,7 +204,7 @@ impl Post {
     fn origin(&self, own_id: Option<String>, arrival: &Arrival<'_>) -> Origin {
         let after_probe: Option<&ProbeRef> = arrival.newest_probe.get();
         match (own_id, after_probe) {
-            (Some(id), _) => Origin::OwnId(id),
+            (Some(id), _) => Origin::own(id, arrival.at()),
             (None, Some(probe)) if arrival.newest_probe.is_fresh(arrival.received_at.get()) => Origin::AfterProbe(probe.clone()),
             (None, _) => Origin::Counted {
                 after_probe: after_probe.cloned(),

@@ -38,18 +38,16 @@ fn rulebook_of_one() -> Arc<Rulebook> {
     rulebook::check(&files.map(|(path, text)| (path.to_owned(), text.to_owned()))).unwrap().rulebook()
 }
 
+/// What becomes of a message that arrives at 10 s.
 fn take(post: &Post, mqtt_topic: &str, payload: &[u8], newest_probe: &NewestProbe) -> Intake {
+    take_at(10_000, &rulebook_of_one(), post, mqtt_topic, payload, newest_probe)
+}
+
+fn take_at(at: i64, rulebook: &Rulebook, post: &Post, mqtt_topic: &str, payload: &[u8], newest_probe: &NewestProbe) -> Intake {
     let Told::Message { source, id } = post.tell(mqtt_topic, payload) else { return Intake::default() };
-    let arrival = Arrival {
-        mqtt_topic,
-        payload,
-        retained: false,
-        received_at: IngestMillis::new(10_000),
-        connected_at: IngestMillis::new(0),
-        newest_probe,
-        counter: 1,
-    };
-    post.take(&rulebook_of_one(), source, id, &arrival)
+    let (received_at, connected_at) = (IngestMillis::new(at), IngestMillis::new(0));
+    let arrival = Arrival { mqtt_topic, payload, retained: false, received_at, connected_at, newest_probe, counter: 1 };
+    post.take(rulebook, source, id, &arrival)
 }
 
 /// The Kafka topics that a message is written to, in order.
@@ -79,18 +77,7 @@ fn presses_go_to_the_centre_of_their_tenant_and_unknown_ones_to_the_fallback() {
 #[test]
 fn a_rulebook_that_has_lost_the_feed_still_leaves_somebody_to_hear() {
     let post = post(Lane::Duress, "topic");
-    let probe = NewestProbe::default();
-    let Told::Message { source, id } = post.tell("lw/v1/dev-1/duress", b"x") else { panic!("no probe") };
-    let arrival = Arrival {
-        mqtt_topic: "lw/v1/dev-1/duress",
-        payload: b"x",
-        retained: false,
-        received_at: IngestMillis::new(1),
-        connected_at: IngestMillis::new(0),
-        newest_probe: &probe,
-        counter: 1,
-    };
-    let intake = post.take(&Rulebook::empty(), source, id, &arrival);
+    let intake = take_at(1, &Rulebook::empty(), &post, "lw/v1/dev-1/duress", b"x", &NewestProbe::default());
     assert_eq!(&*intake.writes[0].topic, "lonewatch.alerts.last-resort");
 }
 
@@ -132,6 +119,21 @@ fn mirrored_copies_of_a_press_differ_in_their_lane_alone() {
     assert_ne!(one.lane, two.lane);
     one.lane.clone_from(&two.lane);
     assert_eq!(one, two);
+}
+
+#[test]
+fn an_own_id_is_good_for_a_day_and_both_copies_agree_on_the_day() {
+    let event = |ingester: &str, sent_at: i64, received_at: i64| {
+        let mut probe = NewestProbe::default();
+        let (b, incarnation) = (IngesterName::parse("b").unwrap(), Incarnation(3));
+        probe.saw(ProbeRef { ingester: b, incarnation, number: 4, sent_at: ProbeMillis::new(sent_at) }, received_at);
+        let post = Post { ingester: IngesterName::parse(ingester).unwrap(), ..post(Lane::Duress, "topic") };
+        journalled(&take_at(received_at, &rulebook_of_one(), &post, "lw/v1/dev-1/duress", br#"{"id":"1"}"#, &probe)).event
+    };
+    let day = crate::time::DAY_MILLIS;
+    assert_eq!(event("a", day - 1, day - 1), event("b", day - 1, day + 900), "a copy goes by the probe, not by its receiver");
+    assert_eq!(event("a", day, day), event("a", 2 * day - 1, 2 * day));
+    assert_ne!(event("a", day, day), event("a", 2 * day, 2 * day), "the next day it is a new press");
 }
 
 #[test]

@@ -90,6 +90,8 @@ pub struct JournalReader {
     /// Ours, and announced as such.
     announced: BTreeSet<Partition>,
     paused: BTreeSet<Partition>,
+    /// The newest offsets committed that the broker has not been asked about.
+    commits: BTreeMap<Partition, i64>,
     /// Given up by the group, announced to the owner, not yet let go.
     leaving: Option<TopicPartitionList>,
     waiting: VecDeque<ReaderItem>,
@@ -218,6 +220,7 @@ impl JournalReader {
             arriving: VecDeque::new(),
             announced: BTreeSet::new(),
             paused: BTreeSet::new(),
+            commits: BTreeMap::new(),
             leaving: None,
             waiting: VecDeque::new(),
             look_up_later: false,
@@ -236,22 +239,7 @@ impl JournalReader {
         if self.spent {
             return self.join_again(timeout);
         }
-        let mut stopped = None;
-        let polled = match self.consumer.poll(timeout) {
-            None => None,
-            Some(Ok(message)) => {
-                let item = record(&message, self.embedded);
-                if let ReaderItem::Fault(_) = item {
-                    // A record that cannot be used is a stop, never a skip: nothing after it is yielded.
-                    stopped = u32::try_from(message.partition()).ok().map(Partition);
-                }
-                Some(item)
-            }
-            Some(Err(error)) => Some(self.fault(Fault::of(&error, &format!("reading {}", self.topic)))),
-        };
-        if let Some(Err(fault)) = stopped.map(|partition| self.pause(partition)) {
-            self.waiting.push_back(ReaderItem::Fault(fault));
-        }
+        let polled = self.poll_once(timeout);
         match (polled, self.next_change()) {
             (None, None) => ReaderItem::Idle,
             (Some(item), None) | (None, Some(item)) => item,
@@ -302,30 +290,68 @@ impl JournalReader {
         ReaderItem::Idle
     }
 
-    /// Notes for the group that everything of the partition below `next_offset` is done. Returns at once; a failure shows up as
-    /// a [`ReaderItem::Fault`], and the next commit makes up for it.
+    /// One look at the consumer: a record, a fault, or nothing.
+    fn poll_once(&mut self, timeout: Duration) -> Option<ReaderItem> {
+        match self.consumer.poll(timeout)? {
+            Ok(message) => {
+                let item = record(&message, self.embedded);
+                // A record that cannot be used is a stop, never a skip: nothing after it is yielded.
+                let stopped =
+                    matches!(item, ReaderItem::Fault(_)).then(|| u32::try_from(message.partition()).ok().map(Partition));
+                if let Some(Err(fault)) = stopped.flatten().map(|partition| self.pause(partition)) {
+                    self.waiting.push_back(ReaderItem::Fault(fault));
+                }
+                Some(item)
+            }
+            Err(error) => Some(self.fault(Fault::of(&error, &format!("reading {}", self.topic)))),
+        }
+    }
+
+    /// Notes for the group that everything of the partition below `next_offset` is done. Returns at once, and nothing tells of a
+    /// failure: the next commit makes up for it, and [`JournalReader::wait_for_commits`] asks the broker.
     ///
     /// # Errors
     /// A [`Fault`] if it could not even be queued.
-    pub fn commit(&self, partition: Partition, next_offset: i64) -> Result<(), Fault> {
-        self.commit_in(partition, next_offset, CommitMode::Async)
-    }
-
-    /// Like [`JournalReader::commit`], but waits for the broker, several seconds where the coordinator is
-    /// away: before giving up a partition that is not lost, and at the end.
-    ///
-    /// # Errors
-    /// The [`Fault`] that kept the offset from being stored.
-    pub fn commit_and_wait(&self, partition: Partition, next_offset: i64) -> Result<(), Fault> {
-        self.commit_in(partition, next_offset, CommitMode::Sync)
-    }
-
-    fn commit_in(&self, partition: Partition, next_offset: i64, mode: CommitMode) -> Result<(), Fault> {
+    pub fn commit(&mut self, partition: Partition, next_offset: i64) -> Result<(), Fault> {
         let doing = || format!("committing {} {partition}", self.topic);
         let mut list = TopicPartitionList::new();
         list.add_partition_offset(&self.topic, raw(partition), Offset::Offset(next_offset))
-            .and_then(|()| self.consumer.commit(&list, mode))
-            .map_err(|error| Fault::of(&error, &doing()))
+            .and_then(|()| self.consumer.commit(&list, CommitMode::Async))
+            .map_err(|error| Fault::of(&error, &doing()))?;
+        self.commits.insert(partition, next_offset);
+        Ok(())
+    }
+
+    /// Waits until the broker has every offset that was committed, up to `within`: before giving up a partition, and at the end.
+    /// False if it has not. It asks, because librdkafka tells nothing of asynchronous commits, and waits for a broker without end in
+    /// synchronous ones.
+    pub fn wait_for_commits(&mut self, within: Duration) -> bool {
+        let deadline = instant() + within;
+        while !self.commits.is_empty() {
+            let left = deadline.saturating_duration_since(instant());
+            if left.is_zero() {
+                return false;
+            }
+            self.settle_commits(left.min(LOOK_UP));
+        }
+        true
+    }
+
+    /// Asks once what the broker has.
+    fn settle_commits(&mut self, within: Duration) {
+        let mut list = TopicPartitionList::new();
+        for partition in self.commits.keys() {
+            list.add_partition(&self.topic, raw(*partition));
+        }
+        let Ok(committed) = self.consumer.committed_offsets(list, within) else { return };
+        for element in committed.elements() {
+            let (Ok(partition), Offset::Offset(offset)) = (u32::try_from(element.partition()), element.offset()) else {
+                continue;
+            };
+            if self.commits.get(&Partition(partition)).is_some_and(|wanted| *wanted <= offset) {
+                self.commits.remove(&Partition(partition));
+            }
+        }
     }
 
     /// Stops yielding this partition's records until [`JournalReader::resume`]; the others go on.

@@ -141,7 +141,7 @@ pub enum ApplyFault {
     #[error("{0}; nothing was applied")]
     Failed(Fault),
     /// Kafka failed while the commit was under way.
-    #[error("{0}; whether the rulebook was applied is not known: `lonewatch rules history` tells")]
+    #[error("{0}; whether the rulebook was applied is not known: `lonewatch rules diff DIR` tells")]
     Unknown(Fault),
 }
 

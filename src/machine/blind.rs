@@ -13,7 +13,7 @@ use super::actions::Actions;
 use super::clocks::Clocks;
 use super::digest::StateHasher;
 use super::lost_contact::millis;
-use super::raise::Scene;
+use super::raise::{Cleared, Scene};
 
 /// Which feeds are this partition's to judge, since when, and what is open.
 #[derive(Clone, Debug)]
@@ -23,17 +23,19 @@ pub(super) struct Blindness {
     /// When a feed's entry came into force: a feed never heard is blind from here.
     known_since: BTreeMap<FeedName, AppendMillis>,
     open: BTreeMap<(FeedName, CentreName), Box<Alert>>,
+    cleared: BTreeMap<(FeedName, CentreName), Cleared>,
 }
 
 impl Blindness {
     pub(super) const fn new(partition: Partition, count: PartitionCount) -> Self {
-        Self { partition, count, known_since: BTreeMap::new(), open: BTreeMap::new() }
+        Self { partition, count, known_since: BTreeMap::new(), open: BTreeMap::new(), cleared: BTreeMap::new() }
     }
 
     /// Takes a new rulebook: feeds that it no longer names are no longer judged.
     pub(super) fn install(&mut self, now: AppendMillis, rulebook: &Rulebook) {
         let (partition, count) = (self.partition, self.count);
         self.known_since.retain(|name, _| rulebook.feed(name).is_some());
+        self.cleared.retain(|(name, _), _| rulebook.feed(name).is_some());
         for feed in rulebook.feeds().filter(|feed| count.of(feed.name.as_str()) == partition) {
             self.known_since.entry(feed.name.clone()).or_insert(now);
         }
@@ -61,7 +63,9 @@ impl Blindness {
         self.open.retain(|key, alert| {
             let blind = wanted.contains_key(key);
             if !blind {
-                actions.raise(scene.clear(alert, "the feed is heard again"));
+                let cleared = scene.clear(alert, "the feed is heard again, or no longer this centre's");
+                self.cleared.entry(key.clone()).or_default().note(&cleared);
+                actions.raise(cleared);
             }
             blind
         });
@@ -77,8 +81,9 @@ impl Blindness {
         actions: &mut Actions,
     ) {
         let text = format!("nothing is heard of {} of feed {feed}", words(&lanes));
+        let tenants = tenants_of(scene.rulebook, &feed, &centre);
         let next = match self.open.get(&(feed.clone(), centre.clone())) {
-            Some(open) if open.lanes == lanes => return,
+            Some(open) if open.lanes == lanes && open.tenants == tenants => return,
             Some(open) => open.next_revision(scene.now.get()),
             None => {
                 let mut alert = scene.blank(centre.clone(), Kind::Blind);
@@ -89,31 +94,38 @@ impl Blindness {
                 alert.subject = feed.to_string();
                 alert.cause.began_at = began_at;
                 alert.occurred_at = began_at.unwrap_or(scene.now.get());
-                alert.tenants = tenants_of(scene.rulebook, &feed, &centre);
                 alert.reason.limits.insert("blind_millis".to_owned(), millis(limits::BLIND_MILLIS));
                 alert
             }
         };
-        let mut next = next;
+        let mut next = match self.cleared.get(&(feed.clone(), centre.clone())) {
+            Some(cleared) => cleared.resume(next),
+            None => next,
+        };
         next.reason.text = text;
-        next.lanes = lanes;
+        (next.lanes, next.tenants) = (lanes, tenants);
         actions.raise(next.clone());
         self.open.insert((feed, centre), Box::new(next));
     }
 
     pub(super) fn digest(&self, hash: &mut StateHasher) {
+        hash.count(self.known_since.len()).count(self.open.len());
         for (feed, since) in &self.known_since {
             hash.text(feed.as_str()).int(since.get());
         }
         for ((feed, centre), alert) in &self.open {
             hash.text(feed.as_str()).text(centre.as_str()).alert(Some(alert));
         }
+        hash.count(self.cleared.len());
+        for ((feed, centre), cleared) in &self.cleared {
+            cleared.digest(hash.text(feed.as_str()).text(centre.as_str()));
+        }
     }
 }
 
 /// The lanes of a feed that are too far behind, and since when the one furthest behind is.
 fn deaf_lanes(now: AppendMillis, clocks: &Clocks, feed: &FeedName, known_since: AppendMillis) -> (Vec<Lane>, Option<i64>) {
-    let heard_to = |lane: Lane| clocks.heard_to(feed, lane).map_or(known_since.get(), crate::time::ProbeMillis::get);
+    let heard_to = |lane: Lane| clocks.heard_to(feed, lane).map_or(known_since.get(), |to| to.get().max(known_since.get()));
     let deaf: Vec<Lane> =
         Lane::ALL.into_iter().filter(|lane| now.get().saturating_sub(heard_to(*lane)) >= limits::BLIND_MILLIS).collect();
     let began_at = deaf.iter().map(|lane| heard_to(*lane)).min();

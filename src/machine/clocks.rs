@@ -42,26 +42,46 @@ impl LaneClock {
         true
     }
 
+    /// Keeps the list bounded: the two oldest gaps become one. Only a tenant that is so many gaps behind on another lane feels it.
     fn remember(&mut self, gap: Gap) {
         self.gaps.push_back(gap);
-        join_oldest(&mut self.gaps);
+        if self.gaps.len() > limits::GAPS_REMEMBERED_MAX
+            && let (Some(first), Some(second)) = (self.gaps.pop_front(), self.gaps.pop_front())
+        {
+            self.gaps.push_front((first.0, second.1));
+        }
     }
 }
 
-/// Keeps the list bounded: the two oldest gaps become one, which only counts less time as heard.
-fn join_oldest(gaps: &mut VecDeque<Gap>) {
-    if gaps.len() > limits::GAPS_REMEMBERED_MAX {
-        let (Some(first), Some(second)) = (gaps.pop_front(), gaps.pop_front()) else { return };
-        gaps.push_front((first.0, second.1));
+/// A stretch of which a tenant did not hear all: one gap, or the oldest gaps joined with what was heard between them.
+#[derive(Clone, Copy, Debug)]
+struct Missed {
+    from: ProbeMillis,
+    to: ProbeMillis,
+    unheard_millis: i64,
+}
+
+impl Missed {
+    /// How much of it, after `at`, was not heard: of joined gaps the even share, so that a device that fell silent among them is
+    /// neither forgotten for ever nor lost at once.
+    fn unheard_after(&self, at: ProbeMillis) -> i64 {
+        if at <= self.from {
+            return self.unheard_millis;
+        }
+        let (left, whole) = (self.to.since(at).max(0), self.to.since(self.from).max(1));
+        let share = i128::from(self.unheard_millis) * i128::from(left) / i128::from(whole);
+        i64::try_from(share).unwrap_or(i64::MAX)
     }
 }
 
 /// All feeds of a tenant at once.
 #[derive(Clone, Debug, Default)]
 pub(super) struct TenantClock {
+    /// Since when every lane was heard at all, and up to when.
+    began: ProbeMillis,
     frontier: Option<ProbeMillis>,
     heard: HeardMillis,
-    gaps: VecDeque<Gap>,
+    gaps: VecDeque<Missed>,
     grace_until: HeardMillis,
 }
 
@@ -76,19 +96,20 @@ impl TenantClock {
         self.grace_until
     }
 
-    /// The heard time that corresponds to a probe's time; what is still ahead of the frontier counts as just now.
+    /// The heard time that corresponds to a probe's time. What is still ahead of the frontier counts as just now, what lies before
+    /// the first listening as its beginning.
     pub(super) fn heard_at(&self, at: ProbeMillis) -> HeardMillis {
         let Some(frontier) = self.frontier.filter(|frontier| at < *frontier) else { return self.heard };
-        let passed = frontier.since(at);
-        let unheard: i64 = self.gaps.iter().map(|gap| overlap(*gap, (at, frontier))).sum();
-        self.heard.plus(-(passed - unheard))
+        let at = at.max(self.began);
+        let unheard: i64 = self.gaps.iter().map(|gap| gap.unheard_after(at)).fold(0, i64::saturating_add);
+        self.heard.plus(unheard.saturating_sub(frontier.since(at)))
     }
 
     /// Moves on to what all lanes have heard.
     fn advance(&mut self, lanes: &[&LaneClock], grace_millis: i64, start_is_gap: bool) {
         let Some(to) = lanes.iter().map(|lane| lane.frontier).min().flatten() else { return };
         let Some(from) = self.frontier else {
-            self.frontier = Some(to);
+            (self.began, self.frontier) = (to, Some(to));
             if start_is_gap {
                 self.grace_until = self.heard.plus(grace_millis);
             }
@@ -97,20 +118,27 @@ impl TenantClock {
         if to <= from {
             return;
         }
-        let gaps = union_within(lanes.iter().flat_map(|lane| lane.gaps.iter().copied()), (from, to));
-        let unheard: i64 = gaps.iter().map(|gap| gap.1.since(gap.0)).sum();
-        self.heard = self.heard.plus(to.since(from) - unheard);
-        self.frontier = Some(to);
-        for gap in gaps {
+        let mut heard_to = from;
+        for gap in union_within(lanes.iter().flat_map(|lane| lane.gaps.iter().copied()), (from, to)) {
+            self.heard = self.heard.plus(gap.0.since(heard_to));
             self.grace_until = self.heard.plus(grace_millis);
-            self.gaps.push_back(gap);
-            join_oldest(&mut self.gaps);
+            self.remember(gap);
+            heard_to = gap.1;
+        }
+        self.heard = self.heard.plus(to.since(heard_to));
+        self.frontier = Some(to);
+    }
+
+    /// Keeps the list bounded: the two oldest become one, with what was heard between them.
+    fn remember(&mut self, (from, to): Gap) {
+        self.gaps.push_back(Missed { from, to, unheard_millis: to.since(from) });
+        if self.gaps.len() > limits::GAPS_REMEMBERED_MAX
+            && let (Some(first), Some(second)) = (self.gaps.pop_front(), self.gaps.pop_front())
+        {
+            let unheard_millis = first.unheard_millis.saturating_add(second.unheard_millis);
+            self.gaps.push_front(Missed { from: first.from, to: second.to, unheard_millis });
         }
     }
-}
-
-fn overlap(gap: Gap, within: Gap) -> i64 {
-    gap.1.min(within.1).since(gap.0.max(within.0)).max(0)
 }
 
 /// The gaps, cut to a stretch, in order and without overlap.
@@ -140,6 +168,11 @@ impl Clocks {
     /// Clocks at the start of a journal; `start_is_gap` where the journal's own start is gone.
     pub(super) fn new(start_is_gap: bool) -> Self {
         Self { lanes: BTreeMap::new(), tenants: BTreeMap::new(), start_is_gap, silent: TenantClock::default() }
+    }
+
+    /// Takes a new rulebook: the clock of a tenant that is gone would stand still and then leap.
+    pub(super) fn install(&mut self, rulebook: &Rulebook) {
+        self.tenants.retain(|name, _| rulebook.tenant(name).is_some());
     }
 
     /// Takes what an ingester heard of a feed.
@@ -180,22 +213,21 @@ impl Clocks {
     }
 
     pub(super) fn digest(&self, hash: &mut StateHasher) {
+        hash.count(usize::from(self.start_is_gap)).count(self.lanes.len());
         for ((feed, lane), clock) in &self.lanes {
-            hash.text(feed.as_str()).text(lane.as_str()).option(clock.frontier.map(ProbeMillis::get));
-            digest_gaps(hash, &clock.gaps);
+            hash.text(feed.as_str()).text(lane.as_str()).option(clock.frontier.map(ProbeMillis::get)).count(clock.gaps.len());
+            for gap in &clock.gaps {
+                hash.int(gap.0.get()).int(gap.1.get());
+            }
         }
+        hash.count(self.tenants.len());
         for (tenant, clock) in &self.tenants {
-            hash.text(tenant.as_str()).option(clock.frontier.map(ProbeMillis::get));
-            hash.int(clock.heard.get()).int(clock.grace_until.get());
-            digest_gaps(hash, &clock.gaps);
+            hash.text(tenant.as_str()).int(clock.began.get()).option(clock.frontier.map(ProbeMillis::get));
+            hash.int(clock.heard.get()).int(clock.grace_until.get()).count(clock.gaps.len());
+            for gap in &clock.gaps {
+                hash.int(gap.from.get()).int(gap.to.get()).int(gap.unheard_millis);
+            }
         }
-    }
-}
-
-fn digest_gaps(hash: &mut StateHasher, gaps: &VecDeque<Gap>) {
-    hash.count(gaps.len());
-    for gap in gaps {
-        hash.int(gap.0.get()).int(gap.1.get());
     }
 }
 
@@ -226,8 +258,8 @@ mod tests {
 
     #[test]
     fn a_gap_adds_no_time_begins_a_grace_and_is_never_filled() {
-        check(&[(100, 110), (150, 160)], 10, 310);
-        check(&[(100, 110), (150, 160), (100, 160), (100, 161)], 11, 310);
+        check(&[(100, 110), (150, 160)], 10, 300);
+        check(&[(100, 110), (150, 160), (100, 160), (100, 161)], 11, 300);
     }
 
     #[test]
@@ -237,7 +269,7 @@ mod tests {
 
     #[test]
     fn probe_time_maps_to_heard_time_around_gaps() {
-        let clock = check(&[(100, 110), (110, 120), (150, 160)], 20, 320);
+        let clock = check(&[(100, 110), (110, 120), (150, 160)], 20, 310);
         for (at, expected) in [(160, 20), (170, 20), (155, 15), (150, 10), (130, 10), (120, 10), (115, 5), (110, 0)] {
             assert_eq!(clock.heard_at(ProbeMillis::new(at)).get(), expected, "{at}");
         }

@@ -10,6 +10,7 @@ use crate::time::{AppendMillis, HeardMillis, ProbeMillis};
 use super::directory::Directory;
 use super::duress::EpisodeState;
 use super::fences::FenceStates;
+use super::raise::Cleared;
 use super::repeats::Repeats;
 use super::skew::Skew;
 
@@ -39,6 +40,7 @@ pub(super) struct Device {
     pub(super) fix: Option<AppliedFix>,
     pub(super) fences: FenceStates,
     pub(super) lost_contact: Option<Box<Alert>>,
+    pub(super) lost_before: Cleared,
     pub(super) battery_low: Option<Box<Alert>>,
     pub(super) episode: Option<EpisodeState>,
 }
@@ -93,6 +95,7 @@ impl Device {
             fix: None,
             fences: FenceStates::default(),
             lost_contact: None,
+            lost_before: Cleared::default(),
             battery_low: None,
             episode: None,
         }
@@ -115,6 +118,7 @@ impl Device {
         }
         self.fences.digest(hash);
         hash.alert(self.lost_contact.as_deref()).alert(self.battery_low.as_deref());
+        self.lost_before.digest(hash);
         if let Some(episode) = &self.episode {
             episode.digest(hash);
         }
@@ -143,12 +147,11 @@ impl Devices {
         if let Some(slot) = self.directory.get(id) {
             return Some(slot);
         }
-        if !in_rulebook {
-            if self.unknown >= self.unknown_max {
-                return None;
-            }
-            self.unknown += 1;
+        if !in_rulebook && self.unknown >= self.unknown_max {
+            return None;
         }
+        // Nobody owns it yet; `set_owner` takes it off again.
+        self.unknown += 1;
         let slot = Slot(u32::try_from(self.records.len()).expect("a partition holds fewer devices than 2^32"));
         self.records.push(Device::new(id.clone()));
         self.silence.push(NEVER);
@@ -162,7 +165,7 @@ impl Devices {
         let (had, has) = (device.owner.is_some(), owner.is_some());
         device.owner = owner;
         match (had, has) {
-            (false, true) => self.unknown = self.unknown.saturating_sub(1),
+            (false, true) => self.unknown -= 1,
             (true, false) => self.unknown += 1,
             (true, true) | (false, false) => {}
         }

@@ -14,7 +14,7 @@ use crate::time::{AppendMillis, ProbeMillis};
 use super::actions::{Actions, Outcome};
 use super::devices::{AppliedFix, Device};
 use super::digest::StateHasher;
-use super::raise::{Scene, fences_named};
+use super::raise::{Scene, fences_named, late};
 use super::repeats::{PressIs, Presses};
 
 /// Presses of one device that belong together.
@@ -52,24 +52,29 @@ impl EpisodeState {
     }
 }
 
+/// A press as the journal tells of it.
+#[derive(Clone, Copy)]
+pub(super) struct Told<'a> {
+    pub(super) record: &'a MessageRecord,
+    pub(super) press: &'a Press,
+    /// When it came to the MQTT broker, on the probes' axis.
+    pub(super) arrived: ProbeMillis,
+    /// When it happened.
+    pub(super) occurred_at: ProbeMillis,
+    /// When the fix in it was taken, if there is one.
+    pub(super) fixed_at: Option<ProbeMillis>,
+}
+
 /// Answers a press. `device` is none where there was no room to remember an unknown one: it alerts all the same.
-pub(super) fn press(
-    scene: Scene<'_>,
-    presses: &mut Presses,
-    device: Option<&mut Device>,
-    record: &MessageRecord,
-    press: &Press,
-    occurred_at: ProbeMillis,
-    actions: &mut Actions,
-) {
-    let arrived = ProbeMillis::new(record.arrived_at());
+pub(super) fn press(scene: Scene<'_>, presses: &mut Presses, device: Option<&mut Device>, told: Told<'_>, actions: &mut Actions) {
+    let Told { record, press, arrived, .. } = told;
     let event = match presses.tell(record.event, record.after_probe.as_ref(), arrived, scene.now) {
         PressIs::New => record.event,
         PressIs::Again(event) => event,
         PressIs::Copy => return actions.note(Outcome::PressRepeat),
     };
     actions.note(Outcome::Press);
-    let alert = second_revision(scene, device, record, press, event, occurred_at);
+    let alert = second_revision(scene, device, told, event);
     let present = scene.rulebook.device(&record.device).map(|entry| entry.centre.clone());
     let elsewhere = present.filter(|centre| *centre != press.centre).map(|centre| Alert { centre, ..alert.clone() });
     actions.raise(alert);
@@ -81,16 +86,14 @@ pub(super) fn press(
 fn second_revision(
     scene: Scene<'_>,
     device: Option<&mut Device>,
-    record: &MessageRecord,
-    press: &Press,
+    Told { record, press, occurred_at, fixed_at, .. }: Told<'_>,
     event: EventId,
-    occurred_at: ProbeMillis,
 ) -> Alert {
     let mut alert = record.first_revision(press.centre.clone()).next_revision(scene.now.get());
     alert.id = duress_id(&record.device, event);
     alert.cause.event = Some(event);
     alert.occurred_at = occurred_at.get();
-    alert.late = scene.late(occurred_at, alert.kind);
+    alert.late = late(Some(scene.now), occurred_at);
     alert.reason = record.press_reason(record.event, Some(scene.now.get()));
     alert.reason.rulebook_version = Some(scene.rulebook.version());
     if let Some(entry) = scene.rulebook.device(&record.device) {
@@ -98,6 +101,9 @@ fn second_revision(
         alert.group.clone_from(&entry.group);
         alert.stage = entry.rules.stage;
         alert.test = entry.test;
+    }
+    if let (Some(place), Some(at)) = (&mut alert.place, fixed_at) {
+        place.fixed_at = at.get();
     }
     if let Some(device) = device {
         alert.place = alert.place.or_else(|| device.fix.as_ref().map(AppliedFix::place));

@@ -9,9 +9,10 @@ use crate::alert::{Alert, Grade, Kind};
 use crate::ids::FenceName;
 use crate::limits;
 use crate::rulebook::{Fence, Meaning};
-use crate::time::{HeardMillis, ProbeMillis};
+use crate::time::{AppendMillis, HeardMillis, ProbeMillis};
 
 use super::actions::Actions;
+use super::clocks::TenantClock;
 use super::devices::{AppliedFix, Device};
 use super::digest::StateHasher;
 use super::lost_contact::millis;
@@ -36,8 +37,30 @@ struct FenceState {
 #[derive(Clone, Debug)]
 struct Pending {
     fix: AppliedFix,
-    since_heard: HeardMillis,
+    seen: Seen,
     grade: Grade,
+}
+
+/// On what occasion a fix was judged.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Seen {
+    /// When the fix arrived, on the probes' axis; for a rulebook, when that came into force. A dwell counts from here.
+    arrived: ProbeMillis,
+    /// Set where not a fix but a rulebook gives the verdict: that is then part of the cause, for the same fix may have alerted and
+    /// cleared under another rulebook.
+    rulebook_at: Option<AppendMillis>,
+}
+
+impl Seen {
+    /// A fix came.
+    pub(super) const fn fix(arrived: ProbeMillis) -> Self {
+        Self { arrived, rulebook_at: None }
+    }
+
+    /// A rulebook came into force.
+    pub(super) const fn rulebook(now: AppendMillis) -> Self {
+        Self { arrived: ProbeMillis::new(now.get()), rulebook_at: Some(now) }
+    }
 }
 
 /// Which side a fix shows.
@@ -70,28 +93,31 @@ impl FenceStates {
         for (name, state) in &self.states {
             hash.text(name.as_str()).count(usize::from(state.inside)).alert(state.open.as_deref());
             if let Some(pending) = &state.pending {
-                hash.bytes(&pending.fix.event.0).int(pending.fix.at.get()).int(pending.since_heard.get());
+                hash.bytes(&pending.fix.event.0).int(pending.fix.at.get()).int(pending.fix.appended_at.get());
+                hash.int(pending.fix.accuracy_metres.to_bits().cast_signed());
+                hash.int(pending.seen.arrived.get()).option(pending.seen.rulebook_at.map(AppendMillis::get));
                 hash.count(usize::from(pending.grade == Grade::Certain));
             }
         }
     }
 }
 
-/// Judges a fix that moves the device's state forward; `device.fix` is that fix, heard as of `heard`.
-pub(super) fn judge(scene: Scene<'_>, device: &mut Device, heard: HeardMillis, actions: &mut Actions) {
-    let Some(fix) = device.fix else { return };
+/// Judges a fix that moves the device's state forward, or the last one at first sight; `device.fix` is that fix, `clock` its tenant's.
+pub(super) fn judge(scene: Scene<'_>, clock: &TenantClock, device: &mut Device, seen: Seen, actions: &mut Actions) {
+    // What nobody owns has no fences: they are at first sight when somebody enters it.
+    let Some(fix) = device.fix.filter(|_| device.owner.is_some()) else { return };
     let mut due = Vec::new();
-    for (name, fence) in candidates(scene, device, &fix) {
+    for (name, fence) in candidates(scene, device, &fix, reach_metres(device.fences.judged)) {
         let side = side(fence, &fix);
         let first_sight = !device.fences.judged;
         let state = device.fences.states.entry(name.clone()).or_default();
         if first_sight {
-            settle(fence, state, side, &fix, heard);
+            settle(fence, state, side, &fix, seen);
         } else {
-            weigh(state, side, &fix, heard);
+            weigh(state, side, &fix, seen);
         }
         upgrade(scene, state, side, actions);
-        if is_due(fence, state, &fix, heard) {
+        if is_due(fence, state, &fix, clock, clock.heard_at(seen.arrived)) {
             due.push(name);
         }
     }
@@ -100,12 +126,12 @@ pub(super) fn judge(scene: Scene<'_>, device: &mut Device, heard: HeardMillis, a
 }
 
 /// Fires the edges whose dwell has passed in heard time.
-pub(super) fn sweep(scene: Scene<'_>, device: &mut Device, heard: HeardMillis, actions: &mut Actions) {
+pub(super) fn sweep(scene: Scene<'_>, clock: &TenantClock, device: &mut Device, actions: &mut Actions) {
     let Some(fences) = fences_of(scene, device) else { return };
     let is_over = |(name, state): (&FenceName, &FenceState)| {
         let pending = state.pending.as_ref()?;
         let dwell_millis = fences.get(name)?.dwell_millis;
-        (heard.since(pending.since_heard) >= dwell_millis).then(|| name.clone())
+        (clock.heard().since(clock.heard_at(pending.seen.arrived)) >= dwell_millis).then(|| name.clone())
     };
     let due: Vec<FenceName> = device.fences.states.iter().filter_map(is_over).collect();
     fire(scene, device, &due, actions);
@@ -115,11 +141,12 @@ pub(super) fn sweep(scene: Scene<'_>, device: &mut Device, heard: HeardMillis, a
 /// fences whose entry or assignment changed, and fences that are gone. What stands open stays so while its cause does.
 pub(super) fn rejudge(
     scene: Scene<'_>,
+    clock: &TenantClock,
     device: &mut Device,
     changed: &BTreeSet<FenceName>,
-    heard: HeardMillis,
     actions: &mut Actions,
 ) {
+    let seen = Seen::rulebook(scene.now);
     let mut open: BTreeMap<FenceName, Box<Alert>> = BTreeMap::new();
     for name in changed {
         if let Some(alert) = device.fences.states.remove(name).and_then(|state| state.open) {
@@ -128,19 +155,20 @@ pub(super) fn rejudge(
     }
     let mut due = Vec::new();
     if let Some(fix) = device.fix.filter(|_| device.fences.judged) {
-        for (name, fence) in candidates(scene, device, &fix).into_iter().filter(|(name, _)| changed.contains(name)) {
+        for (name, fence) in
+            candidates(scene, device, &fix, reach_metres(false)).into_iter().filter(|(name, _)| changed.contains(name))
+        {
             let side = side(fence, &fix);
             let state = device.fences.states.entry(name.clone()).or_default();
             let entered = matches!(side, Side::Inside(_));
-            state.open = open
-                .remove(&name)
-                .filter(|alert| alerts(fence.meaning, entered) && (alert.kind == Kind::FenceEntered) == entered);
-            if state.open.is_some() {
+            let holds = |alert: &Alert| alerts(fence.meaning, entered) && (alert.kind == Kind::FenceEntered) == entered;
+            if open.get(&name).is_some_and(|alert| holds(alert)) {
+                state.open = open.remove(&name);
                 state.inside = entered;
             } else {
-                settle(fence, state, side, &fix, heard);
+                settle(fence, state, side, &fix, seen);
             }
-            if is_due(fence, state, &fix, heard) {
+            if is_due(fence, state, &fix, clock, clock.heard_at(seen.arrived)) {
                 due.push(name);
             }
         }
@@ -160,12 +188,18 @@ pub(super) fn forget(scene: Scene<'_>, device: &mut Device, actions: &mut Action
     }
 }
 
-/// The fences that a fix can touch, and those that the device has a state of, in order of their names.
-fn candidates<'a>(scene: Scene<'a>, device: &Device, fix: &AppliedFix) -> Vec<(FenceName, &'a Fence)> {
+/// How far from a fix a fence may matter: to its error circle, and at first sight to the widest buffer, within which a device that
+/// should stay is not clearly outside.
+const fn reach_metres(judged: bool) -> f64 {
+    if judged { limits::ACCURACY_METRES_MAX } else { limits::ACCURACY_METRES_MAX + limits::FENCE_BUFFER_METRES_MAX }
+}
+
+/// The fences within reach of a fix, and those that the device has a state of, in order of their names.
+fn candidates<'a>(scene: Scene<'a>, device: &Device, fix: &AppliedFix, reach_metres: f64) -> Vec<(FenceName, &'a Fence)> {
     let Some(owner) = &device.owner else { return Vec::new() };
     let index = scene.rulebook.fences();
     let mut slots = Vec::new();
-    index.near(&owner.tenant, fix.position, limits::ACCURACY_METRES_MAX, &mut slots);
+    index.near(&owner.tenant, fix.position, reach_metres, &mut slots);
     slots.extend(device.fences.states.keys().filter_map(|name| index.find(&owner.tenant, name)));
     slots.sort_unstable();
     slots.dedup();
@@ -198,9 +232,9 @@ fn side(fence: &Fence, fix: &AppliedFix) -> Side {
 }
 
 /// First sight: a state and not a transition. A keep-out entered before we looked is still to be told.
-fn settle(fence: &Fence, state: &mut FenceState, side: Side, fix: &AppliedFix, heard: HeardMillis) {
+fn settle(fence: &Fence, state: &mut FenceState, side: Side, fix: &AppliedFix, seen: Seen) {
     match (fence.meaning, side) {
-        (Meaning::KeepOut, Side::Inside(_)) => weigh(state, side, fix, heard),
+        (Meaning::KeepOut, Side::Inside(_)) => weigh(state, side, fix, seen),
         // Also where it is not clearly outside of where it should stay: leaving it later must be told.
         (_, Side::Inside(_)) | (Meaning::KeepIn | Meaning::SafeZone, Side::Unclear) => state.inside = true,
         (_, Side::Outside | Side::Unclear) => {}
@@ -208,7 +242,7 @@ fn settle(fence: &Fence, state: &mut FenceState, side: Side, fix: &AppliedFix, h
 }
 
 /// Begins, keeps or drops a pending edge.
-fn weigh(state: &mut FenceState, side: Side, fix: &AppliedFix, heard: HeardMillis) {
+fn weigh(state: &mut FenceState, side: Side, fix: &AppliedFix, seen: Seen) {
     let (to_inside, grade) = match side {
         Side::Inside(grade) => (true, grade),
         Side::Outside => (false, Grade::Certain),
@@ -222,7 +256,7 @@ fn weigh(state: &mut FenceState, side: Side, fix: &AppliedFix, heard: HeardMilli
     } else {
         match &mut state.pending {
             Some(pending) => pending.grade = pending.grade.max(grade),
-            None => state.pending = Some(Pending { fix: *fix, since_heard: heard, grade }),
+            None => state.pending = Some(Pending { fix: *fix, seen, grade }),
         }
     }
 }
@@ -242,9 +276,10 @@ fn upgrade(scene: Scene<'_>, state: &mut FenceState, side: Side, actions: &mut A
 }
 
 /// Whether a pending edge has held for its dwell: by the time between fixes, or by heard time.
-fn is_due(fence: &Fence, state: &FenceState, fix: &AppliedFix, heard: HeardMillis) -> bool {
+fn is_due(fence: &Fence, state: &FenceState, fix: &AppliedFix, clock: &TenantClock, heard: HeardMillis) -> bool {
     state.pending.as_ref().is_some_and(|pending| {
-        fix.at.since(pending.fix.at) >= fence.dwell_millis || heard.since(pending.since_heard) >= fence.dwell_millis
+        let held_millis = heard.since(clock.heard_at(pending.seen.arrived)).max(fix.at.since(pending.fix.at));
+        held_millis >= fence.dwell_millis
     })
 }
 
@@ -286,15 +321,15 @@ const fn alerts(meaning: Meaning, entering: bool) -> bool {
 fn raise(scene: Scene<'_>, device: &Device, fence: &Fence, entering: bool, pending: &Pending) -> Option<Alert> {
     let entry = scene.rulebook.device(&device.id)?;
     let (kind, verb) = if entering { (Kind::FenceEntered, "is inside of") } else { (Kind::FenceExited, "is outside of") };
-    let occurred_at: ProbeMillis = pending.fix.at;
+    let began_at = pending.seen.rulebook_at.map(|at| ProbeMillis::new(at.get()));
     let verdict = Verdict {
         kind,
         severity: fence.severity,
         stage: entry.rules.stage.max(fence.stage),
         subject: fence.name.as_str(),
         event: Some(pending.fix.event),
-        began_at: None,
-        occurred_at,
+        began_at,
+        occurred_at: began_at.unwrap_or(pending.fix.at),
         text: format!("the device {verb} fence {}", fence.name),
         limits: &[
             ("buffer_metres", fence.buffer_metres),

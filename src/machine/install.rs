@@ -12,11 +12,14 @@ use super::devices::{Owner, Slot};
 use super::raise::Scene;
 use super::{Machine, battery_low, fences, lost_contact};
 
+const MOVED: &str = "the device belongs to another tenant now";
+
 impl Machine {
     pub(super) fn put_in_force(&mut self, now: AppendMillis, rulebook: &Arc<Rulebook>, actions: &mut Actions) {
         let before = std::mem::replace(&mut self.rulebook, Arc::clone(rulebook));
         let scene = Scene { now, rulebook };
         self.blindness.install(now, rulebook);
+        self.clocks.install(rulebook);
         let changed = changed_fences(&before, rulebook);
         let (partition, count) = (self.partition, self.count);
         for entry in rulebook.devices().filter(|entry| count.of(entry.id.as_str()) == partition) {
@@ -40,6 +43,11 @@ impl Machine {
         if device.owner.is_some() && !same {
             fences::forget(scene, device, actions);
         }
+        if device.owner.as_ref().is_some_and(|owner| owner.tenant != entry.tenant) {
+            // What is open stands with the old tenant's centre. The new one's hears of what still holds by its own rules.
+            lost_contact::clear(scene, device, MOVED, actions);
+            battery_low::clear(scene, device, MOVED, actions);
+        }
         let owner = Owner { tenant: entry.tenant.clone(), group: entry.group.clone(), since, entry: entry.entry };
         self.devices.set_owner(slot, Some(owner));
     }
@@ -59,13 +67,13 @@ impl Machine {
             self.devices.set_owner(slot, None);
         }
         lost_contact::rearm(scene, &self.clocks, &mut self.devices, slot, actions);
-        let heard = self.heard_of(slot);
         let device = self.devices.get_mut(slot);
         let Some(owner) = &device.owner else { return };
+        let clock = self.clocks.tenant(&owner.tenant);
         if !device.fences.is_judged() {
-            fences::judge(scene, device, heard, actions);
+            fences::judge(scene, clock, device, fences::Seen::rulebook(scene.now), actions);
         } else if let Some(names) = changed.get(&owner.tenant) {
-            fences::rejudge(scene, device, names, heard, actions);
+            fences::rejudge(scene, clock, device, names, actions);
         }
         self.note_dwelling(slot);
     }

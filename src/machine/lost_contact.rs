@@ -36,6 +36,7 @@ pub(super) fn contact(
     {
         let mut restored = scene.clear(&open, "the device is heard again");
         restored.place = device.fix.as_ref().map(super::devices::AppliedFix::place);
+        device.lost_before.note(&restored);
         actions.raise(restored);
     }
     let lost = device.lost_contact.is_some();
@@ -46,14 +47,21 @@ pub(super) fn contact(
 pub(super) fn rearm(scene: Scene<'_>, clocks: &Clocks, devices: &mut Devices, slot: Slot, actions: &mut Actions) {
     let device = devices.get_mut(slot);
     let Some((clock, since, rule)) = silence(scene, clocks, device) else {
-        if let Some(open) = device.lost_contact.take() {
-            actions.raise(scene.clear(&open, "the rulebook no longer watches this device for silence"));
-        }
+        clear(scene, device, "the rulebook no longer watches this device for silence", actions);
         return devices.set_silence(slot, NEVER);
     };
     let lost = device.lost_contact.is_some();
     let deadline = deadline(clock, since, rule);
     devices.set_silence(slot, if lost { NEVER } else { deadline });
+}
+
+/// Clears what is open, because the rulebook says so: the silence itself may go on, and alert again.
+pub(super) fn clear(scene: Scene<'_>, device: &mut Device, text: &str, actions: &mut Actions) {
+    if let Some(open) = device.lost_contact.take() {
+        let cleared = scene.clear(&open, text);
+        device.lost_before.note(&cleared);
+        actions.raise(cleared);
+    }
 }
 
 /// Raises what is due.
@@ -74,6 +82,7 @@ pub(super) fn sweep(scene: Scene<'_>, clocks: &Clocks, devices: &mut Devices, ac
         }
         let device = devices.get_mut(slot);
         if let Some(alert) = raise(scene, device, clock, since, rule) {
+            let alert = device.lost_before.resume(alert);
             device.lost_contact = Some(Box::new(alert.clone()));
             actions.raise(alert);
         }

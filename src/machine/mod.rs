@@ -31,7 +31,7 @@ use crate::ids::{EventId, FeedName};
 use crate::journal::{MessageContent, MessageRecord, Observation, Partition, PartitionCount, Record};
 use crate::limits;
 use crate::rulebook::Rulebook;
-use crate::time::{AppendMillis, HeardMillis, ProbeMillis, SECOND_MILLIS};
+use crate::time::{AppendMillis, ProbeMillis, SECOND_MILLIS};
 
 use blind::Blindness;
 use clocks::Clocks;
@@ -134,9 +134,10 @@ impl Machine {
         let scene = Scene { now, rulebook: &rulebook };
         self.blindness.sweep(scene, &self.clocks, actions);
         for slot in self.dwelling.clone() {
-            let heard = self.heard_of(slot);
             let device = self.devices.get_mut(slot);
-            fences::sweep(scene, device, heard, actions);
+            if let Some(owner) = &device.owner {
+                fences::sweep(scene, self.clocks.tenant(&owner.tenant), device, actions);
+            }
             if !device.fences.pending() {
                 self.dwelling.remove(&slot);
             }
@@ -164,10 +165,11 @@ impl Machine {
         let rulebook = Arc::clone(&self.rulebook);
         let scene = Scene { now, rulebook: &rulebook };
         let slot = self.devices.slot_or_new(&message.device, rulebook.device(&message.device).is_some());
-        let arrived = ProbeMillis::new(message.arrived_at());
+        // Nothing arrives after Kafka has it: an ingester's clock that runs ahead must not keep a device alive, or its presses old.
+        let arrived = ProbeMillis::new(message.arrived_at().min(now.get()));
         if let Some(slot) = slot {
             self.devices.get_mut(slot).feed = Some(message.feed.clone());
-            if let Some(at) = self.contact_of(message) {
+            if let Some(at) = self.contact_of(message, arrived) {
                 lost_contact::contact(scene, &self.clocks, &mut self.devices, slot, (at, message.event), actions);
             }
         }
@@ -175,13 +177,22 @@ impl Machine {
         // A message that waited in the broker for an unknown time tells nothing of its device's clock by when it was sent.
         let sent = message.report().and_then(|report| report.sent).filter(|_| message.after_probe.is_some());
         let newest = message.report().and_then(Report::newest_time);
-        let clock = match &mut device {
-            Some(device) => device.skew.read(newest, sent, arrived),
-            None => skew::Skew::default().read(newest, sent, arrived),
+        let clock = match (&mut device, &message.press) {
+            (Some(device), None) => device.skew.read(newest, sent, arrived),
+            (Some(device), Some(_)) => device.skew.of_press(sent, arrived),
+            (None, _) => skew::Skew::default().of_press(sent, arrived),
         };
         if let Some(press) = &message.press {
             let occurred_at = clock.correct(message.report().and_then(Report::device_time));
-            duress::press(scene, &mut self.presses, device, message, press, occurred_at, actions);
+            let fix = message.report().and_then(|report| report.fix);
+            let fixed_at = fix.map(|fix| fix.at.map_or(occurred_at, |at| clock.correct(Some(at))));
+            duress::press(
+                scene,
+                &mut self.presses,
+                device,
+                duress::Told { record: message, press, arrived, occurred_at, fixed_at },
+                actions,
+            );
         }
         match slot {
             None => actions.note(Outcome::UnknownUnremembered),
@@ -190,12 +201,12 @@ impl Machine {
     }
 
     /// When the device was alive to send this, on the probes' axis; none where that cannot be told or nobody was (DESIGN section 5).
-    fn contact_of(&self, message: &MessageRecord) -> Option<ProbeMillis> {
+    fn contact_of(&self, message: &MessageRecord, arrived: ProbeMillis) -> Option<ProbeMillis> {
         if message.retained || message.content == MessageContent::Will {
             return None;
         }
-        if let Some(probe) = &message.after_probe {
-            return Some(probe.sent_at);
+        if message.after_probe.is_some() {
+            return Some(arrived);
         }
         let frontier = self.clocks.heard_to(&message.feed, message.lane)?;
         (frontier.get() < message.connected_at.get()).then_some(frontier)
@@ -219,18 +230,20 @@ impl Machine {
         if scene.now.get().saturating_sub(told_at.get()) > limits::LATE_MILLIS {
             actions.note(Outcome::Late);
         }
-        if device.told_up_to.is_some_and(|known| told_at < known) {
-            return actions.note(Outcome::History);
+        let news = device.told_up_to.is_none_or(|known| told_at >= known);
+        // A fix is held against the last fix alone: an undated word in between must not make history of it.
+        let moved = self.fix(scene, slot, message.event, report, clock, actions);
+        if news {
+            let device = self.devices.get_mut(slot);
+            device.told_up_to = Some(told_at);
+            if let Some(percent) = report.battery_percent {
+                battery_low::level(scene, device, percent, message.event, told_at, scene.now, actions);
+            }
         }
-        device.told_up_to = Some(told_at);
-        actions.note(Outcome::Applied);
-        if let Some(percent) = report.battery_percent {
-            battery_low::level(scene, device, percent, message.event, told_at, scene.now, actions);
-        }
-        self.fix(scene, slot, message.event, report, clock, actions);
+        actions.note(if news || moved { Outcome::Applied } else { Outcome::History });
     }
 
-    /// A fix newer than the last moves the device; an older one is history.
+    /// A fix newer than the last moves the device (true); an older one is history.
     fn fix(
         &mut self,
         scene: Scene<'_>,
@@ -239,13 +252,12 @@ impl Machine {
         report: &Report,
         clock: skew::DeviceClock,
         actions: &mut Actions,
-    ) {
-        let Some(fix) = report.fix else { return };
+    ) -> bool {
+        let Some(fix) = report.fix else { return false };
         let at = clock.correct(fix.at.or_else(|| report.device_time()));
-        let heard = self.heard_at_arrival(slot, clock.arrived());
         let device = self.devices.get_mut(slot);
         if device.fix.is_some_and(|known| at < known.at) {
-            return;
+            return false;
         }
         device.fix = Some(AppliedFix {
             position: fix.position,
@@ -256,8 +268,11 @@ impl Machine {
             speed_cm_s: fix.speed_cm_s,
             course_cdeg: fix.course_cdeg,
         });
-        fences::judge(scene, device, heard, actions);
+        let Some(owner) = &device.owner else { return true };
+        let seen = fences::Seen::fix(clock.arrived());
+        fences::judge(scene, self.clocks.tenant(&owner.tenant), device, seen, actions);
         self.note_dwelling(slot);
+        true
     }
 
     fn note_dwelling(&mut self, slot: Slot) {
@@ -266,16 +281,6 @@ impl Machine {
         } else {
             self.dwelling.remove(&slot);
         }
-    }
-
-    /// The heard time of a device's tenant; zero for one without.
-    fn heard_of(&self, slot: Slot) -> HeardMillis {
-        self.devices.get(slot).owner.as_ref().map_or(HeardMillis::default(), |owner| self.clocks.tenant(&owner.tenant).heard())
-    }
-
-    fn heard_at_arrival(&self, slot: Slot, arrived: ProbeMillis) -> HeardMillis {
-        let owner = self.devices.get(slot).owner.as_ref();
-        owner.map_or(HeardMillis::default(), |owner| self.clocks.tenant(&owner.tenant).heard_at(arrived))
     }
 
     /// The newest append time that this machine has seen.

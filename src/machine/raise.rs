@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 
 use crate::alert::{Alert, Cause, FORMAT, Kind, Late, Reason, RecordRef, Severity, Stage, State};
-use crate::ids::{CentreName, EventId, FenceName, TenantName};
+use crate::ids::{AlertId, CentreName, EventId, FenceName, TenantName};
 use crate::limits;
 use crate::rulebook::Rulebook;
 use crate::time::{AppendMillis, ProbeMillis};
 
 use super::devices::Device;
+use super::digest::StateHasher;
 
 /// What every rule may read.
 #[derive(Clone, Copy)]
@@ -29,6 +30,7 @@ pub(super) struct Verdict<'a> {
     pub(super) occurred_at: ProbeMillis,
     pub(super) text: String,
     pub(super) limits: &'a [(&'a str, f64)],
+    /// When Kafka appended the report that tells of it; none where time tells.
     pub(super) appended_at: Option<AppendMillis>,
 }
 
@@ -50,7 +52,7 @@ impl Scene<'_> {
             cause: Cause { event: verdict.event, began_at },
             stage: verdict.stage,
             test: entry.test,
-            late: self.late(verdict.occurred_at, verdict.kind),
+            late: late(verdict.appended_at, verdict.occurred_at),
             occurred_at: verdict.occurred_at.get(),
             place: device.fix.as_ref().map(super::devices::AppliedFix::place),
             fences: fences_named(device),
@@ -122,12 +124,39 @@ impl Scene<'_> {
         text.clone_into(&mut cleared.reason.text);
         cleared
     }
+}
 
-    /// How late a report tells of something. Time itself causes silence, which therefore is never late.
-    pub(super) fn late(&self, occurred_at: ProbeMillis, kind: Kind) -> Option<Late> {
-        let age_millis = self.now.get().saturating_sub(occurred_at.get());
-        (kind != Kind::LostContact && age_millis > limits::LATE_MILLIS).then_some(Late { age_millis })
+/// The last alert of a rule that was cleared: where the same cause alerts again, its revisions go on. A centre keeps the highest
+/// revision of an id, and would never see one that began again at 1.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Cleared(Option<(AlertId, u32)>);
+
+impl Cleared {
+    pub(super) fn note(&mut self, cleared: &Alert) {
+        self.0 = Some((cleared.id, cleared.revision));
     }
+
+    /// The alert, as the next revision where its id was cleared before.
+    pub(super) fn resume(self, alert: Alert) -> Alert {
+        match self.0 {
+            Some((id, revision)) if id == alert.id => Alert { revision: alert.revision.max(revision + 1), ..alert },
+            Some(_) | None => alert,
+        }
+    }
+
+    pub(super) fn digest(self, hash: &mut StateHasher) {
+        match self.0 {
+            Some((id, revision)) => hash.bytes(&id.0).int(revision.into()),
+            None => hash.count(0),
+        };
+    }
+}
+
+/// How late a report told of something, by its own append time: what a dwell adds is no lateness. Time itself, which has no report,
+/// is never late.
+pub(super) fn late(appended_at: Option<AppendMillis>, occurred_at: ProbeMillis) -> Option<Late> {
+    let age_millis = appended_at?.get().saturating_sub(occurred_at.get());
+    (age_millis > limits::LATE_MILLIS).then_some(Late { age_millis })
 }
 
 /// The fences that a device is in, by name, up to a limit.

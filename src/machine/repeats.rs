@@ -98,7 +98,12 @@ impl Presses {
             }
             (Some(_), _) => PressIs::Copy,
         };
-        let last_copy = self.seen.get(&event).map_or(arrived, |seen| seen.last_copy.max(arrived));
+        // A copy without a probe may have waited for hours: when it came says nothing of when the press was last repeated.
+        let last_copy = match self.seen.get(&event) {
+            Some(seen) if probe.is_none() => seen.last_copy,
+            Some(seen) => seen.last_copy.max(arrived),
+            None => arrived,
+        };
         self.seen.insert(event, Seen { last_copy, last_seen: now });
         self.order.push_back((now, event));
         verdict

@@ -1,7 +1,7 @@
 //! How far a device's clock is off, and what time its reports therefore tell of.
 //!
 //! The offset is device time minus the sent-at of the probe before the report. A report that carries when it was sent gives its
-//! offset exactly. Otherwise the estimate moves only to an offset that live reports keep showing: a buffered upload shows ever
+//! offset exactly; a press does not, because its repeats bear the bytes of its first sending. Otherwise the estimate moves only to an offset that live reports keep showing: a buffered upload shows ever
 //! other offsets, or is over too soon. A wrong clock, even by years, so costs a minute of history and never a device.
 
 use crate::limits;
@@ -13,6 +13,8 @@ use super::digest::StateHasher;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Skew {
     offset_millis: i64,
+    /// Live reports have shown this offset.
+    proven: bool,
     candidate: Option<Candidate>,
 }
 
@@ -47,9 +49,21 @@ impl Skew {
     /// message bears, `sent` its sending time if it has one.
     pub(super) fn read(&mut self, newest: Option<DeviceMillis>, sent: Option<DeviceMillis>, arrived: ProbeMillis) -> DeviceClock {
         let offset_millis = match (sent, newest) {
-            (Some(sent), _) => sent.get().saturating_sub(arrived.get()),
+            (Some(sent), _) => {
+                self.estimate(sent, arrived);
+                sent.get().saturating_sub(arrived.get())
+            }
             (None, Some(newest)) => self.estimate(newest, arrived),
             (None, None) => self.offset_millis,
+        };
+        DeviceClock { offset_millis, arrived }
+    }
+
+    /// Reads the clock for a press, learning nothing from it: by what reports have shown, else by its own sending time.
+    pub(super) fn of_press(&self, sent: Option<DeviceMillis>, arrived: ProbeMillis) -> DeviceClock {
+        let offset_millis = match sent {
+            Some(sent) if !self.proven => sent.get().saturating_sub(arrived.get()),
+            Some(_) | None => self.offset_millis,
         };
         DeviceClock { offset_millis, arrived }
     }
@@ -59,9 +73,9 @@ impl Skew {
         let ahead = offset_millis.saturating_sub(self.offset_millis);
         if (0..=limits::DEVICE_AHEAD_MILLIS).contains(&ahead) {
             // The least delayed report is the best evidence of the clock.
-            *self = Self { offset_millis, candidate: None };
-        } else if (-limits::LATE_MILLIS..0).contains(&ahead) {
-            self.candidate = None;
+            *self = Self { offset_millis, proven: true, candidate: None };
+        } else if (-limits::SKEW_AGREES_MILLIS..0).contains(&ahead) {
+            (self.proven, self.candidate) = (true, None);
         } else {
             self.weigh(offset_millis, arrived);
         }
@@ -73,7 +87,7 @@ impl Skew {
         match self.candidate {
             Some(candidate) if candidate.offset_millis.abs_diff(offset_millis) <= limits::SKEW_AGREES_MILLIS.unsigned_abs() => {
                 if arrived.since(candidate.since) >= limits::SKEW_PROVEN_MILLIS {
-                    *self = Self { offset_millis, candidate: None };
+                    *self = Self { offset_millis, proven: true, candidate: None };
                 }
             }
             Some(_) | None => self.candidate = Some(Candidate { offset_millis, since: arrived }),
@@ -81,7 +95,9 @@ impl Skew {
     }
 
     pub(super) fn digest(&self, hash: &mut StateHasher) {
-        hash.int(self.offset_millis).option(self.candidate.map(|candidate| candidate.offset_millis));
+        hash.int(self.offset_millis)
+            .count(usize::from(self.proven))
+            .option(self.candidate.map(|candidate| candidate.offset_millis));
         hash.option(self.candidate.map(|candidate| candidate.since.get()));
     }
 }
@@ -114,6 +130,23 @@ mod tests {
             let clock = Skew::default().read(Some(sent), Some(sent), arrived);
             assert_eq!(clock.correct(Some(happened)).get(), START - HOUR_MILLIS, "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_press_that_is_repeated_for_half_an_hour_is_half_an_hour_old() {
+        for wrong in [0, -30 * YEAR_MILLIS] {
+            let mut skew = Skew::default();
+            for second in 0..=70 {
+                let arrived = START + second * SECOND_MILLIS;
+                skew.read(Some(DeviceMillis::new(arrived + wrong)), None, ProbeMillis::new(arrived));
+            }
+            let (pressed, arrived) = (START + 70 * SECOND_MILLIS, START + 30 * MINUTE_MILLIS);
+            let stale = Some(DeviceMillis::new(pressed + wrong));
+            assert_eq!(skew.of_press(stale, ProbeMillis::new(arrived)).correct(stale).get(), pressed, "{wrong}");
+        }
+        let (sent, arrived) = (Some(DeviceMillis::new(START)), ProbeMillis::new(START + HOUR_MILLIS));
+        let unknown = Skew::default().of_press(sent, arrived);
+        assert_eq!(unknown.correct(Some(DeviceMillis::new(START - 5))).get(), START + HOUR_MILLIS - 5, "nothing else to go by");
     }
 
     #[test]

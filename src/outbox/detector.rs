@@ -77,7 +77,7 @@ pub fn detect(parts: DetectorParts) -> Result<(), Fault> {
             }
         }
         if detector.parts.ending.now() {
-            detector.leave(&reader);
+            detector.leave(&mut reader);
         }
     }
     detector.parts.health.gone(PART);
@@ -141,7 +141,7 @@ impl Detector {
                 tracing::info!(%partition, records = end - log_start, committed, "replaying, silently below the committed offset");
             }
             None => {
-                tracing::warn!(%partition, records = end - log_start, "the group has no offset: alerts are written from the journal's start");
+                tracing::info!(%partition, records = end - log_start, "the group has no offset: alerts are written from the journal's start");
             }
         }
         let bounds = (log_start, committed, end);
@@ -175,10 +175,11 @@ impl Detector {
         }
     }
 
-    fn revoked(&mut self, reader: &JournalReader, partition: Partition, lost: bool) {
+    fn revoked(&mut self, reader: &mut JournalReader, partition: Partition, lost: bool) {
         if !lost {
             self.alerts.flush(Duration::from_millis(limits::GIVE_UP_MILLIS));
-            self.commit(reader, partition, true);
+            self.commit(reader, partition);
+            reader.wait_for_commits(Duration::from_millis(limits::GIVE_UP_MILLIS));
         }
         let owned = self.owned.remove(&partition);
         if let Some(owned) = owned.filter(|owned| lost && !owned.stopped) {
@@ -262,7 +263,7 @@ impl Detector {
     }
 
     /// What is due every second, or every few.
-    fn beats(&mut self, reader: &JournalReader) {
+    fn beats(&mut self, reader: &mut JournalReader) {
         let now_millis = clock::wall_millis();
         if now_millis >= self.next_metronome {
             self.next_metronome = now_millis + limits::METRONOME_MILLIS;
@@ -276,7 +277,7 @@ impl Detector {
         if now_millis >= self.next_commit {
             self.next_commit = now_millis + limits::COMMIT_MILLIS;
             for partition in self.partitions() {
-                self.commit(reader, partition, false);
+                self.commit(reader, partition);
             }
         }
     }
@@ -311,14 +312,13 @@ impl Detector {
     }
 
     /// Moves the group's offset up to the first record whose alerts are not all acknowledged.
-    fn commit(&mut self, reader: &JournalReader, partition: Partition, wait: bool) {
+    fn commit(&mut self, reader: &mut JournalReader, partition: Partition) {
         let Some(owned) = self.owned.get_mut(&partition) else { return };
         let offset = self.alerts.committable(partition, owned.machine.next_offset());
         if offset <= owned.committed {
             return;
         }
-        let committed = if wait { reader.commit_and_wait(partition, offset) } else { reader.commit(partition, offset) };
-        match committed {
+        match reader.commit(partition, offset) {
             Ok(()) => {
                 owned.committed = offset;
                 metrics::committed(partition, offset);
@@ -328,12 +328,17 @@ impl Detector {
     }
 
     /// The end in good order: what was read is written, acknowledged and committed.
-    fn leave(&mut self, reader: &JournalReader) {
+    fn leave(&mut self, reader: &mut JournalReader) {
         if !self.alerts.flush(Duration::from_millis(limits::DRAIN_MILLIS)) {
             tracing::warn!("Kafka has not acknowledged every alert in time; the next detector repeats them");
         }
         for partition in self.partitions() {
-            self.commit(reader, partition, true);
+            self.commit(reader, partition);
+        }
+        if !reader.wait_for_commits(Duration::from_millis(limits::GIVE_UP_MILLIS)) {
+            tracing::warn!(
+                "Kafka has not taken the last offsets in time; the next detector repeats the alerts since the last ones"
+            );
         }
         self.owned.clear();
     }

@@ -50,7 +50,8 @@ fn a_partition_is_announced_with_its_bounds_before_its_first_record() {
             other => panic!("{other:?}"),
         }
     }
-    reader.commit_and_wait(partition, 1).unwrap();
+    reader.commit(partition, 1).unwrap();
+    assert!(reader.wait_for_commits(Duration::from_secs(5)));
     assert_eq!(reader.bounds(partition).unwrap(), ReaderItem::Assigned { partition, log_start: 0, committed: Some(1), end: 2 });
     reader.pause(partition).unwrap();
     write(2);

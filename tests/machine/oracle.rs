@@ -1,0 +1,591 @@
+//! The naive oracle: says from a journal, the slow obvious way, what must be told. It shares no code with the machine.
+//!
+//! It keeps what it has read as plain lists and computes from them anew at each record: which time was heard (by measuring lists of
+//! stretches against each other), since when a device is silent, on which side of a fence it is. It leans on the resolved rulebook,
+//! a fence's distance and the alert's identity, and on what the generator promises: dated reports say when they were sent, buffers of
+//! 16 messages are not outrun, no fence changes.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use lonewatch::alert::{Alert, Kind, Lane, duress_id};
+use lonewatch::ids::{AlertId, DeviceId, EventId, FeedName, Hasher, ProbeRef, TenantName};
+use lonewatch::journal::{MessageContent, MessageRecord, Observation, Record};
+use lonewatch::position::Position;
+use lonewatch::rulebook::{Fence, Meaning, Rulebook};
+
+use crate::generate::Journal;
+
+const BLIND: i64 = 10_000;
+const LATE: i64 = 120_000;
+const AGAIN: i64 = 600_000;
+const POSTPONED: i64 = 1_800_000;
+
+/// What is told: enough to tell any two alerts apart.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Told {
+    pub(crate) record: usize,
+    pub(crate) id: AlertId,
+    pub(crate) words: String,
+}
+
+impl Told {
+    /// The machine's alert in the same words.
+    pub(crate) fn of(record: usize, alert: &Alert) -> Self {
+        let who = alert.device.as_ref().map_or_else(|| alert.subject.clone(), |device| format!("{device} {}", alert.subject));
+        let cleared = alert.state == lonewatch::alert::State::Cleared;
+        // How late a press is hangs on what reports taught of its device's clock: that is told in stories and in `skew.rs`.
+        let late = alert.late.filter(|_| alert.kind != Kind::Duress).map(|late| late.age_millis);
+        let certain = alert.grade.map(|grade| grade == lonewatch::alert::Grade::Certain);
+        let lanes: Vec<&str> = alert.lanes.iter().map(|lane| lane.as_str()).collect();
+        Self {
+            record,
+            id: alert.id,
+            words: words(alert.kind, &who, alert.centre.as_str(), alert.revision, (cleared, late, certain), &lanes),
+        }
+    }
+}
+
+fn words(kind: Kind, who: &str, centre: &str, revision: u32, marks: (bool, Option<i64>, Option<bool>), lanes: &[&str]) -> String {
+    let (cleared, late, certain) = marks;
+    format!("{} {who} -> {centre} r{revision} cleared {cleared} late {late:?} certain {certain:?} {lanes:?}", kind.as_str())
+}
+
+/// An alert that stands.
+#[derive(Clone)]
+struct Open {
+    id: AlertId,
+    kind: Kind,
+    who: String,
+    centre: String,
+    late: Option<i64>,
+    certain: Option<bool>,
+    lanes: Vec<&'static str>,
+}
+
+#[derive(Clone, Copy)]
+struct SeenFix {
+    position: Position,
+    accuracy: f64,
+    at: i64,
+    event: EventId,
+    appended: i64,
+}
+
+#[derive(Default)]
+struct Watched {
+    events: BTreeSet<EventId>,
+    contact: Option<(i64, EventId)>,
+    /// Tenant, entry, and the tenant's frontier when the entry came into force.
+    owner: Option<(TenantName, i64, Option<i64>)>,
+    fix: Option<SeenFix>,
+    told: Option<i64>,
+    fences: BTreeMap<String, Side>,
+    judged: bool,
+    lost: Option<Open>,
+    battery: Option<Open>,
+}
+
+#[derive(Default)]
+struct Side {
+    inside: bool,
+    pending: Option<(SeenFix, i64, Option<i64>, bool)>,
+    open: Option<Open>,
+}
+
+/// What a tenant's listening began and reached.
+#[derive(Clone, Copy)]
+struct Reach {
+    began: i64,
+    frontier: i64,
+}
+
+pub(crate) struct Oracle {
+    book: Arc<Rulebook>,
+    record: usize,
+    now: i64,
+    told: Vec<Told>,
+    highest: BTreeMap<AlertId, u32>,
+    /// By feed and lane: stretches heard, each beyond the last.
+    heard: BTreeMap<(FeedName, Lane), Vec<(i64, i64)>>,
+    reach: BTreeMap<TenantName, Reach>,
+    /// By tenant: what all lanes heard, measured anew whenever something was heard.
+    pieces: BTreeMap<TenantName, Vec<(i64, i64)>>,
+    watched: BTreeMap<DeviceId, Watched>,
+    /// By event: when a copy with a probe last came.
+    presses: BTreeMap<EventId, i64>,
+    feeds: BTreeMap<FeedName, i64>,
+    blind: BTreeMap<(FeedName, String), Open>,
+}
+
+/// Everything that the journal's records must tell, in any order within a record.
+pub(crate) fn expect(journal: &Journal) -> Vec<Told> {
+    let mut oracle = Oracle::new();
+    for (record, (appended, what)) in journal.records.iter().enumerate() {
+        oracle.read(journal, record, *appended, what);
+    }
+    oracle.told.sort();
+    oracle.told
+}
+
+impl Oracle {
+    fn new() -> Self {
+        Self {
+            book: Arc::new(Rulebook::empty()),
+            record: 0,
+            now: i64::MIN,
+            told: Vec::new(),
+            highest: BTreeMap::new(),
+            heard: BTreeMap::new(),
+            reach: BTreeMap::new(),
+            pieces: BTreeMap::new(),
+            watched: BTreeMap::new(),
+            presses: BTreeMap::new(),
+            feeds: BTreeMap::new(),
+            blind: BTreeMap::new(),
+        }
+    }
+
+    fn read(&mut self, journal: &Journal, record: usize, appended: i64, what: &Record) {
+        self.record = record;
+        let before = self.now;
+        self.now = before.max(appended);
+        if before != i64::MIN && self.now / 1_000 > before / 1_000 {
+            self.due();
+        }
+        match what {
+            Record::Message(message) => self.message(message),
+            Record::Observation(observation) => self.observation(journal, appended, observation),
+            Record::Metronome { .. } | Record::Action => {}
+        }
+    }
+
+    // ---- telling ----
+
+    fn say(&mut self, open: &Open, cleared: bool) {
+        let revision = self.highest.get(&open.id).copied().unwrap_or(0) + 1;
+        self.highest.insert(open.id, revision);
+        let marks = (cleared, open.late, open.certain);
+        let words = words(open.kind, &open.who, &open.centre, revision, marks, &open.lanes);
+        self.told.push(Told { record: self.record, id: open.id, words });
+    }
+
+    fn open(&mut self, device: &DeviceId, kind: Kind, subject: &str, cause: (EventId, Option<i64>), late: Option<i64>) -> Open {
+        let id = Alert::id_of(Some(device), kind, subject, Some(cause.0), cause.1);
+        let centre = self.book.device(device).expect("only owned devices alert").centre.to_string();
+        Open { id, kind, who: format!("{device} {subject}"), centre, late, certain: None, lanes: Vec::new() }
+    }
+
+    // ---- listening ----
+
+    fn observation(&mut self, journal: &Journal, appended: i64, observation: &Observation) {
+        if observation.rulebook_version > self.book.version() {
+            let book = journal.books.iter().find(|book| book.version() == observation.rulebook_version);
+            self.install(Arc::clone(book.expect("a version of the journal")));
+        }
+        if observation.heard.iter().any(|heard| heard.to.get() > appended + 2_000) {
+            return;
+        }
+        for heard in &observation.heard {
+            let (from, to) = (heard.from.get(), heard.to.get());
+            let stretches = self.heard.entry((observation.feed.clone(), heard.lane)).or_default();
+            match stretches.last_mut() {
+                _ if from >= to => {}
+                Some(last) if from <= last.1 => last.1 = last.1.max(to),
+                Some(last) if to <= last.1 => {}
+                Some(_) | None => stretches.push((from, to)),
+            }
+        }
+        let tenants: Vec<_> = self.book.tenants().filter(|tenant| tenant.feeds.contains(&observation.feed)).cloned().collect();
+        for tenant in tenants {
+            let lanes = self.lanes(&tenant.name);
+            let Some(frontier) = lanes.iter().map(|lane| lane.last().map(|last| last.1)).min().flatten() else { continue };
+            let reach = self.reach.entry(tenant.name.clone()).or_insert(Reach { began: frontier, frontier });
+            reach.frontier = reach.frontier.max(frontier);
+        }
+        self.measure();
+    }
+
+    fn measure(&mut self) {
+        let tenants: Vec<TenantName> = self.reach.keys().cloned().collect();
+        self.pieces = tenants.into_iter().map(|tenant| (tenant.clone(), self.heard_by_all(&tenant))).collect();
+    }
+
+    fn lanes(&self, tenant: &TenantName) -> Vec<Vec<(i64, i64)>> {
+        let feeds = &self.book.tenant(tenant).expect("a tenant").feeds;
+        let keys = feeds.iter().flat_map(|feed| Lane::ALL.map(|lane| (feed.clone(), lane)));
+        keys.map(|key| self.heard.get(&key).cloned().unwrap_or_default()).collect()
+    }
+
+    /// The stretches that every lane of the tenant heard, within its reach, cut at every border.
+    fn heard_by_all(&self, tenant: &TenantName) -> Vec<(i64, i64)> {
+        let Some(reach) = self.reach.get(tenant) else { return Vec::new() };
+        let lanes = self.lanes(tenant);
+        let mut borders: Vec<i64> = lanes.iter().flatten().flat_map(|stretch| [stretch.0, stretch.1]).collect();
+        borders.extend([reach.began, reach.frontier]);
+        borders.retain(|at| *at >= reach.began && *at <= reach.frontier);
+        borders.sort_unstable();
+        borders.dedup();
+        let heard = |piece: &(i64, i64)| lanes.iter().all(|lane| lane.iter().any(|it| it.0 <= piece.0 && it.1 >= piece.1));
+        borders.windows(2).map(|pair| (pair[0], pair[1])).filter(heard).collect()
+    }
+
+    fn heard_since(&self, tenant: &TenantName, at: i64) -> i64 {
+        self.pieces.get(tenant).into_iter().flatten().map(|(from, to)| (to - from.max(&at)).max(0)).sum()
+    }
+
+    /// How long was heard since the last gap ended; none where there was no gap.
+    fn heard_since_gap(&self, tenant: &TenantName) -> Option<i64> {
+        let reach = self.reach.get(tenant)?;
+        let mut start = reach.frontier;
+        for (from, to) in self.pieces.get(tenant)?.iter().rev() {
+            if *to != start {
+                break;
+            }
+            start = *from;
+        }
+        (start > reach.began).then(|| reach.frontier - start)
+    }
+
+    // ---- what is due ----
+
+    fn due(&mut self) {
+        self.judge_blind();
+        let devices: Vec<DeviceId> = self.watched.keys().cloned().collect();
+        for device in &devices {
+            self.dwell(device, None);
+        }
+        for device in &devices {
+            self.judge_silence(device);
+        }
+    }
+
+    fn judge_blind(&mut self) {
+        let mut wanted = BTreeMap::new();
+        for (feed, since) in &self.feeds {
+            let Some(entry) = self.book.feed(feed) else { continue };
+            let reached = |lane: Lane| {
+                let heard = self.heard.get(&(feed.clone(), lane)).and_then(|lane| lane.last()).map_or(i64::MIN, |last| last.1);
+                heard.max(*since)
+            };
+            let deaf: Vec<Lane> = Lane::ALL.into_iter().filter(|lane| self.now - reached(*lane) >= BLIND).collect();
+            let Some(began) = deaf.iter().map(|lane| reached(*lane)).min() else { continue };
+            let tenants = entry.tenants.iter().filter_map(|tenant| self.book.tenant(tenant));
+            let mut centres: BTreeSet<String> = tenants.map(|tenant| tenant.centre.to_string()).collect();
+            centres.insert(entry.fallback_centre.to_string());
+            for centre in centres {
+                let id = Alert::id_of(None, Kind::Blind, &format!("{feed}/{centre}"), None, Some(began));
+                let lanes = deaf.iter().map(|lane| lane.as_str()).collect();
+                let who = feed.to_string();
+                let open = Open { id, kind: Kind::Blind, who, centre: centre.clone(), late: None, certain: None, lanes };
+                wanted.insert((feed.clone(), centre), open);
+            }
+        }
+        for (key, open) in self.blind.clone() {
+            if !wanted.contains_key(&key) {
+                self.say(&open, true);
+                self.blind.remove(&key);
+            }
+        }
+        for (key, want) in wanted {
+            match self.blind.get(&key).cloned() {
+                Some(open) if open.lanes == want.lanes => {}
+                Some(open) => {
+                    let open = Open { lanes: want.lanes, ..open };
+                    self.say(&open, false);
+                    self.blind.insert(key, open);
+                }
+                None => {
+                    self.say(&want, false);
+                    self.blind.insert(key, want);
+                }
+            }
+        }
+    }
+
+    fn judge_silence(&mut self, device: &DeviceId) {
+        let watched = &self.watched[device];
+        let Some((tenant, entry, since)) = watched.owner.clone() else { return };
+        let Some(rule) = self.book.device(device).and_then(|entry| entry.rules.lost_contact) else { return };
+        if watched.lost.is_some() || !self.reach.contains_key(&tenant) {
+            return;
+        }
+        let from = watched.contact.map_or(since.unwrap_or(i64::MIN), |contact| contact.0);
+        let silent = self.heard_since(&tenant, from);
+        let grace = self.book.tenant(&tenant).expect("a tenant").reconnect_grace_millis;
+        let in_grace = self.heard_since_gap(&tenant).is_some_and(|heard| heard < grace);
+        if silent < rule.silence_millis || (in_grace && silent < rule.silence_millis + POSTPONED) {
+            return;
+        }
+        let cause = match watched.contact {
+            Some((at, event)) => (event, Some(at)),
+            None => (EventId(Hasher::new("rulebook-entry").int(entry).finish()), None),
+        };
+        let open = self.open(device, Kind::LostContact, "", cause, None);
+        self.say(&open, false);
+        self.watched.get_mut(device).expect("watched").lost = Some(open);
+    }
+
+    // ---- messages ----
+
+    fn message(&mut self, message: &MessageRecord) {
+        let device = &message.device;
+        self.watched.entry(device.clone()).or_default();
+        let probe = message.after_probe.as_ref();
+        let arrived = probe.map_or(message.received_at.get(), |probe| probe.sent_at.get()).min(self.now);
+        self.contact(message, arrived);
+        let report = if let MessageContent::Report(report) = &message.content { Some(report) } else { None };
+        // The generator's word: what is dated says when it was sent, and has a probe.
+        let back = |at: Option<lonewatch::time::DeviceMillis>| match (at, report.and_then(|report| report.sent)) {
+            (Some(at), Some(sent)) => (arrived - (sent.get() - at.get())).min(arrived),
+            (Some(_) | None, _) => arrived,
+        };
+        if message.press.is_some() {
+            self.press(message, probe, arrived);
+        }
+        let Some(report) = report else { return };
+        let now = self.now;
+        let watched = self.watched.get_mut(device).expect("watched");
+        if !watched.events.insert(message.event) || message.retained {
+            return;
+        }
+        let told = back(report.device_time());
+        let news = watched.told.is_none_or(|known| told >= known);
+        if news {
+            watched.told = Some(told);
+        }
+        if let Some(percent) = report.battery_percent.filter(|_| news) {
+            self.battery(device, percent, message.event, told);
+        }
+        let watched = self.watched.get_mut(device).expect("watched");
+        if let Some(fix) = report.fix {
+            let at = back(fix.at.or(report.device_time()));
+            if watched.fix.is_none_or(|known| at >= known.at) {
+                let accuracy = f64::from(fix.accuracy_cm) / 100.0;
+                let fix = SeenFix { position: fix.position, accuracy, at, event: message.event, appended: now };
+                watched.fix = Some(fix);
+                self.judge_fences(device, fix, arrived, None);
+            }
+        }
+    }
+
+    fn contact(&mut self, message: &MessageRecord, arrived: i64) {
+        if message.retained || message.content == MessageContent::Will {
+            return;
+        }
+        let frontier = self.heard.get(&(message.feed.clone(), message.lane)).and_then(|lane| lane.last()).map(|last| last.1);
+        let at = match (&message.after_probe, frontier) {
+            (Some(_), _) => arrived,
+            (None, Some(frontier)) if frontier < message.connected_at.get() => frontier,
+            (None, _) => return,
+        };
+        let watched = self.watched.get_mut(&message.device).expect("watched");
+        if watched.contact.is_some_and(|known| known.0 >= at) {
+            return;
+        }
+        watched.contact = Some((at, message.event));
+        let (Some((tenant, ..)), Some(open)) = (watched.owner.clone(), watched.lost.clone()) else { return };
+        let Some(rule) = self.book.device(&message.device).and_then(|entry| entry.rules.lost_contact) else { return };
+        if self.heard_since(&tenant, at) < rule.silence_millis {
+            self.say(&open, true);
+            self.watched.get_mut(&message.device).expect("watched").lost = None;
+        }
+    }
+
+    fn press(&mut self, message: &MessageRecord, probe: Option<&ProbeRef>, arrived: i64) {
+        let known = self.presses.get(&message.event).copied();
+        let event = match (known, probe) {
+            (None, _) => message.event,
+            (Some(last), Some(probe)) if arrived - last > AGAIN => message.event.raised_again(probe),
+            (Some(_), _) => {
+                if probe.is_some() {
+                    self.presses.insert(message.event, known.unwrap_or(arrived).max(arrived));
+                }
+                return;
+            }
+        };
+        self.presses.insert(message.event, arrived);
+        let sent_to = message.press.as_ref().expect("a press").centre.to_string();
+        let mut centres = BTreeSet::from([sent_to]);
+        centres.extend(self.book.device(&message.device).map(|entry| entry.centre.to_string()));
+        let id = duress_id(&message.device, event);
+        for centre in centres {
+            let words = words(Kind::Duress, &format!("{} ", message.device), &centre, 2, (false, None, None), &[]);
+            self.told.push(Told { record: self.record, id, words });
+        }
+    }
+
+    fn battery(&mut self, device: &DeviceId, percent: u8, event: EventId, told: i64) {
+        let Some(rule) = self.book.device(device).map(|entry| entry.rules.battery_low) else { return };
+        let open = self.watched[device].battery.clone();
+        match (rule, open) {
+            (Some(rule), Some(open)) if percent >= rule.clear_percent => {
+                self.say(&open, true);
+                self.watched.get_mut(device).expect("watched").battery = None;
+            }
+            (Some(rule), None) if percent <= rule.low_percent => {
+                let late = Some(self.now - told).filter(|age| *age > LATE);
+                let open = self.open(device, Kind::BatteryLow, "", (event, None), late);
+                self.say(&open, false);
+                self.watched.get_mut(device).expect("watched").battery = Some(open);
+            }
+            (_, _) => {}
+        }
+    }
+}
+
+// ---- fences ----
+
+/// What a fix says of a fence.
+#[derive(Clone, Copy)]
+enum Verdict {
+    Inside { certain: bool },
+    Outside,
+    AsBefore,
+}
+
+fn side(fence: &Fence, fix: &SeenFix) -> Verdict {
+    let (d, a) = (fence.signed_distance_metres(fix.position), fix.accuracy.min(100.0));
+    let entered = if fence.meaning == Meaning::KeepOut { d - a < 0.0 } else { d <= 0.0 };
+    if d - a > fence.buffer_metres {
+        Verdict::Outside
+    } else if entered {
+        Verdict::Inside { certain: d + a < 0.0 }
+    } else {
+        Verdict::AsBefore
+    }
+}
+
+impl Oracle {
+    fn fences(&self, device: &DeviceId) -> Vec<Fence> {
+        let Some((tenant, ..)) = &self.watched[device].owner else { return Vec::new() };
+        self.book.fences().iter().map(|(_, fence)| fence.clone()).filter(|fence| fence.tenant == *tenant).collect()
+    }
+
+    fn judge_fences(&mut self, device: &DeviceId, fix: SeenFix, seen_at: i64, rulebook_at: Option<i64>) {
+        if self.watched[device].owner.is_none() {
+            return;
+        }
+        for fence in self.fences(device) {
+            let verdict = side(&fence, &fix);
+            let watched = self.watched.get_mut(device).expect("watched");
+            let (judged, state) = (watched.judged, watched.fences.entry(fence.name.to_string()).or_default());
+            if !judged && fence.meaning != Meaning::KeepOut {
+                let stays = matches!(fence.meaning, Meaning::KeepIn | Meaning::SafeZone);
+                state.inside = match verdict {
+                    Verdict::Inside { .. } => true,
+                    Verdict::Outside => false,
+                    Verdict::AsBefore => stays,
+                };
+                continue;
+            }
+            let (inside, certain) = match verdict {
+                Verdict::Inside { certain } => (true, certain),
+                Verdict::Outside => (false, true),
+                Verdict::AsBefore => (state.inside, false),
+            };
+            state.pending = (inside != state.inside).then_some(match state.pending {
+                Some((first, at, book, grade)) => (first, at, book, grade || certain),
+                None => (fix, seen_at, rulebook_at, certain),
+            });
+            let doubtful = state.open.clone().filter(|open| open.kind == Kind::FenceEntered && open.certain == Some(false));
+            if let (Verdict::Inside { certain: true }, Some(open)) = (verdict, doubtful) {
+                let open = Open { certain: Some(true), ..open };
+                state.open = Some(open.clone());
+                self.say(&open, false);
+            }
+        }
+        self.watched.get_mut(device).expect("watched").judged = true;
+        self.dwell(device, Some((fix, seen_at)));
+    }
+
+    /// Fires the edges that have held: by time heard since they were seen, or by a later fix.
+    fn dwell(&mut self, device: &DeviceId, latest: Option<(SeenFix, i64)>) {
+        let Some((tenant, ..)) = self.watched[device].owner.clone() else { return };
+        for fence in self.fences(device) {
+            let name = fence.name.to_string();
+            let Some(state) = self.watched[device].fences.get(&name) else { continue };
+            let Some((first, seen_at, rulebook_at, certain)) = state.pending else { continue };
+            let (inside, open) = (state.inside, state.open.clone());
+            let heard = self.heard_since(&tenant, seen_at) - latest.map_or(0, |(_, at)| self.heard_since(&tenant, at));
+            let held = latest.map_or(heard, |(fix, _)| heard.max(fix.at - first.at));
+            if held < fence.dwell_millis {
+                continue;
+            }
+            if let Some(open) = &open {
+                self.say(open, true);
+            }
+            let entering = !inside;
+            let tells = match fence.meaning {
+                Meaning::KeepIn | Meaning::SafeZone => !entering,
+                Meaning::KeepOut => entering,
+                Meaning::Notify => true,
+            };
+            let kind = if entering { Kind::FenceEntered } else { Kind::FenceExited };
+            let late = Some(first.appended - rulebook_at.unwrap_or(first.at)).filter(|age| *age > LATE);
+            let raised = tells.then(|| {
+                let open = self.open(device, kind, &name, (first.event, rulebook_at), late);
+                Open { certain: Some(certain), ..open }
+            });
+            if let Some(open) = &raised {
+                self.say(open, false);
+            }
+            let watched = self.watched.get_mut(device).expect("watched");
+            watched.fences.insert(name, Side { inside: entering, pending: None, open: raised });
+        }
+    }
+
+    // ---- rulebooks ----
+
+    fn install(&mut self, book: Arc<Rulebook>) {
+        self.book = book;
+        let book = Arc::clone(&self.book);
+        self.reach.retain(|tenant, _| book.tenant(tenant).is_some());
+        self.measure();
+        for feed in book.feeds() {
+            self.feeds.entry(feed.name.clone()).or_insert(self.now);
+        }
+        for entry in book.devices() {
+            self.watched.entry(entry.id.clone()).or_default();
+        }
+        let devices: Vec<DeviceId> = self.watched.keys().cloned().collect();
+        for device in devices {
+            let entry = book.device(&device);
+            let had = self.watched[&device].owner.clone();
+            let moved = had.as_ref().is_some_and(|had| entry.is_none_or(|entry| entry.tenant != had.0));
+            if moved {
+                self.release(&device);
+            }
+            let watched = self.watched.get_mut(&device).expect("watched");
+            let Some(entry) = entry else {
+                watched.owner = None;
+                continue;
+            };
+            let since = match had.filter(|_| !moved) {
+                Some((_, _, since)) => since,
+                None => self.reach.get(&entry.tenant).map(|reach| reach.frontier),
+            };
+            watched.owner = Some((entry.tenant.clone(), entry.entry, since));
+            let off = entry.rules.lost_contact.is_none();
+            if let Some(open) = watched.lost.clone().filter(|_| off) {
+                watched.lost = None;
+                self.say(&open, true);
+            }
+            let watched = &self.watched[&device];
+            if let Some(fix) = watched.fix.filter(|_| !watched.judged) {
+                self.judge_fences(&device, fix, self.now, Some(self.now));
+            }
+        }
+    }
+
+    /// The device leaves its tenant: what is open there clears.
+    fn release(&mut self, device: &DeviceId) {
+        let watched = self.watched.get_mut(device).expect("watched");
+        watched.judged = false;
+        let fences = std::mem::take(&mut watched.fences).into_values().filter_map(|side| side.open);
+        let open: Vec<Open> = fences.chain(watched.lost.take()).chain(watched.battery.take()).collect();
+        for open in open {
+            self.say(&open, true);
+        }
+    }
+}
