@@ -49,8 +49,9 @@ pub const MQTT_SILENCE_MILLIS_MAX: u64 = 10_000;
 pub const MQTT_CONNECT_SECONDS: u64 = 5;
 /// How long a goodbye to the broker may take at the end.
 pub const MQTT_GOODBYE_MILLIS: u64 = 500;
-/// How long a lane, or a detector, waits at its end for Kafka to answer: within the 30 s that Kubernetes gives.
-pub const DRAIN_MILLIS: u64 = 10_000;
+/// How long a lane, and after it the detector, waits at its end for Kafka to answer: both, and the goodbyes, within the 30 s that
+/// Kubernetes gives.
+pub const DRAIN_MILLIS: u64 = 8_000;
 /// First and longest wait before another connection attempt.
 pub const RECONNECT_MILLIS_MIN: u64 = 100;
 /// See [`RECONNECT_MILLIS_MIN`].

@@ -337,6 +337,12 @@ impl JournalReader {
         true
     }
 
+    /// Gives the consumer up without closing it, for a process that ends: closing waits, without end, for offsets that a broker who is
+    /// away has not taken. The group finds out by the session's end, as after a crash.
+    pub fn abandon(self) {
+        std::mem::forget(self);
+    }
+
     /// Asks once what the broker has.
     fn settle_commits(&mut self, within: Duration) {
         let mut list = TopicPartitionList::new();

@@ -76,8 +76,8 @@ pub fn detect(parts: DetectorParts) -> Result<(), Fault> {
                 break;
             }
         }
-        if detector.parts.ending.now() {
-            detector.leave(&mut reader);
+        if detector.parts.ending.now() && !detector.leave(&mut reader) {
+            reader.abandon();
         }
     }
     detector.parts.health.gone(PART);
@@ -327,20 +327,22 @@ impl Detector {
         }
     }
 
-    /// The end in good order: what was read is written, acknowledged and committed.
-    fn leave(&mut self, reader: &mut JournalReader) {
-        if !self.alerts.flush(Duration::from_millis(limits::DRAIN_MILLIS)) {
-            tracing::warn!("Kafka has not acknowledged every alert in time; the next detector repeats them");
-        }
+    /// The end in good order: what was read is written, acknowledged and committed. False where Kafka did not answer in time.
+    fn leave(&mut self, reader: &mut JournalReader) -> bool {
+        let written = self.alerts.flush(Duration::from_millis(limits::DRAIN_MILLIS));
         for partition in self.partitions() {
             self.commit(reader, partition);
         }
-        if !reader.wait_for_commits(Duration::from_millis(limits::GIVE_UP_MILLIS)) {
+        let committed = reader.wait_for_commits(Duration::from_millis(limits::GIVE_UP_MILLIS));
+        if !(written && committed) {
             tracing::warn!(
-                "Kafka has not taken the last offsets in time; the next detector repeats the alerts since the last ones"
+                written,
+                committed,
+                "Kafka has not answered in time: the next detector repeats the last alerts, under the same ids"
             );
         }
         self.owned.clear();
+        committed
     }
 
     fn say_state(&self) {

@@ -1,13 +1,12 @@
 //! SIGTERM under load: what was receipted is stored, what was not comes again from the MQTT broker, and the exit is clean.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use lonewatch::journal::{self, MessageContent, Record};
+use lonewatch::journal::{self, Record};
 
 use crate::rig::{
-    Follower, Publisher, Rules, Site, Subscriber, World, alerts_among, consume, figure, journal_records, timed, wait_for,
-    wait_until,
+    Publisher, Rules, Site, Subscriber, World, alerts_among, consume, figure, journal_records, timed, wait_for, wait_until,
 };
 
 const SOON: Duration = Duration::from_mins(1);
@@ -18,7 +17,6 @@ const PRESSES: usize = 200;
 fn sigterm_under_load_loses_nothing() {
     let site = Site::new(World::new("shutdown"), &Rules::of(&["dev-1", "dev-2"]));
     let mut role = site.run();
-    let alerts = Follower::start(&site.world.kafka, &site.alerts_topic());
     let receipts = Subscriber::start(&site.world.mosquitto, "lw/v1/+/rx");
     let mut reports = Publisher::start(&site.world.mosquitto, "lw/v1/dev-1/report");
     let mut presses = Publisher::start(&site.world.mosquitto, "lw/v1/dev-2/duress");
@@ -35,12 +33,14 @@ fn sigterm_under_load_loses_nothing() {
     reports.finish();
     presses.finish();
 
-    let stored = ids_in_journal(&site);
+    let events = events_in_journal(&site);
+    let stored: BTreeSet<String> = events.keys().cloned().collect();
     let receipted: BTreeSet<String> = receipts.messages().iter().map(|message| own_id(&message.payload)).collect();
     let missing: Vec<_> = receipted.difference(&stored).collect();
     assert!(missing.is_empty(), "receipted and not in the journal: {missing:?}");
-    let told: BTreeSet<String> = presses_told(&alerts);
-    let untold: Vec<_> = receipted.iter().filter(|id| id.starts_with("press-") && !told.contains(*id)).collect();
+    let told = events_told(&site);
+    let is_untold = |own_id: &&String| own_id.starts_with("press-") && !told.contains(&events[*own_id]);
+    let untold: Vec<_> = receipted.iter().filter(is_untold).collect();
     assert!(untold.is_empty(), "receipted and not told: {untold:?}");
     figure(&format!(
         "SIGTERM took {took:?} with {} of {} messages stored and {} receipted",
@@ -52,7 +52,7 @@ fn sigterm_under_load_loses_nothing() {
 
     let _again = site.start("run");
     wait_for(SOON, "the rest to come", || {
-        let stored = ids_in_journal(&site).len();
+        let stored = events_in_journal(&site).len();
         if stored == REPORTS + PRESSES { Ok(()) } else { Err(format!("{stored} of {}", REPORTS + PRESSES)) }
     });
     let of_topic = alerts_among(&consume(&site.world.kafka, &site.alerts_topic()));
@@ -60,34 +60,23 @@ fn sigterm_under_load_loses_nothing() {
     assert_eq!(ids.len(), PRESSES, "each press is one alert, however often it came");
 }
 
-/// The devices' own ids of all messages in the journal.
-fn ids_in_journal(site: &Site) -> BTreeSet<String> {
+/// The events of all messages in the journal, by the ids that the devices gave them.
+fn events_in_journal(site: &Site) -> BTreeMap<String, String> {
     let records = journal_records(site);
-    let own_id = |value: &[u8]| match journal::decode(value).expect("a record of the journal") {
-        Record::Message(message) => match message.content {
-            MessageContent::Report(report) => report.own_id,
-            MessageContent::Will | MessageContent::Other | MessageContent::Unreadable(_) => None,
-        },
+    let event = |value: &[u8]| match journal::decode(value).expect("a record of the journal") {
+        Record::Message(message) => Some((message.report()?.own_id.clone()?, message.event.to_string())),
         Record::Observation(_) | Record::Metronome { .. } | Record::Action => None,
     };
-    records.iter().filter_map(|record| own_id(record.value.as_deref()?)).collect()
+    records.iter().filter_map(|record| event(record.value.as_deref()?)).collect()
+}
+
+/// The events that alerts on the topic name as their cause.
+fn events_told(site: &Site) -> BTreeSet<String> {
+    let alerts = alerts_among(&consume(&site.world.kafka, &site.alerts_topic()));
+    alerts.iter().filter_map(|alert| Some(alert.json["cause"]["event"].as_str()?.to_owned())).collect()
 }
 
 fn own_id(receipt: &[u8]) -> String {
     let receipt: serde_json::Value = serde_json::from_slice(receipt).expect("a receipt is JSON");
     receipt["id"].as_str().expect("these messages have ids").to_owned()
-}
-
-/// The own ids of presses with an alert; alert ids are hashes, so the journal says which is whose.
-fn presses_told(alerts: &Follower) -> BTreeSet<String> {
-    use lonewatch::alert::duress_id;
-    use lonewatch::ids::{DeviceId, EventId, Origin};
-    let device = DeviceId::parse("dev-2").expect("a legal id");
-    let told: BTreeSet<String> = alerts.alerts().into_iter().map(|alert| alert.id).collect();
-    let id_of = |own: &str| {
-        let payload = format!("{{\"id\":\"{own}\"}}");
-        let event = EventId::of(&device, &Origin::OwnId(own.to_owned()), "lw/v1/dev-2/duress", payload.as_bytes());
-        duress_id(&device, event).to_string()
-    };
-    (0..PRESSES).map(|number| format!("press-{number}")).filter(|own| told.contains(&id_of(own))).collect()
 }
