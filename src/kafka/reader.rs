@@ -399,16 +399,6 @@ impl JournalReader {
         self.consumer.context().lock().continue_at.insert(partition, next_offset);
     }
 
-    /// The end of the partition now, to tell how far a replay has come.
-    ///
-    /// # Errors
-    /// A [`Fault`] if the broker did not answer within 2 s.
-    pub fn end_of(&self, partition: Partition) -> Result<i64, Fault> {
-        let doing = || format!("looking up the end of {} {partition}", self.topic);
-        let bounds = self.consumer.fetch_watermarks(&self.topic, raw(partition), LOOK_UP);
-        bounds.map(|(_, end)| end).map_err(|error| Fault::of(&error, &doing()))
-    }
-
     /// The next thing to say that is not fresh from a poll: what waits, then arrivals, then the group's changes.
     fn next_change(&mut self) -> Option<ReaderItem> {
         loop {

@@ -265,17 +265,14 @@ impl Detector {
     /// What is due every second, or every few.
     fn beats(&mut self, reader: &mut JournalReader) {
         let now_millis = clock::wall_millis();
-        if now_millis >= self.next_metronome {
-            self.next_metronome = now_millis + limits::METRONOME_MILLIS;
+        if due(&mut self.next_metronome, now_millis, limits::METRONOME_MILLIS) {
             self.alerts.look(now_millis);
             self.metronomes();
         }
-        if now_millis >= self.next_heartbeat {
-            self.next_heartbeat = now_millis + limits::HEARTBEAT_MILLIS;
+        if due(&mut self.next_heartbeat, now_millis, limits::HEARTBEAT_MILLIS) {
             self.heartbeats(now_millis);
         }
-        if now_millis >= self.next_commit {
-            self.next_commit = now_millis + limits::COMMIT_MILLIS;
+        if due(&mut self.next_commit, now_millis, limits::COMMIT_MILLIS) {
             for partition in self.partitions() {
                 self.commit(reader, partition);
             }
@@ -355,6 +352,15 @@ impl Detector {
     }
 }
 
+/// Whether something periodic is due, and when next. A clock that was set back must not stop it.
+const fn due(next: &mut i64, now_millis: i64, period_millis: i64) -> bool {
+    let due = now_millis >= *next || *next - now_millis > period_millis;
+    if due {
+        *next = now_millis + period_millis;
+    }
+    due
+}
+
 /// Notes how far a replay has come.
 fn replayed(owned: &mut Owned, offset: i64) {
     if let Some(replay) = owned.replay {
@@ -365,5 +371,18 @@ fn replayed(owned: &mut Owned, offset: i64) {
             tracing::info!(partition = %owned.partition, took_millis, "replayed");
             owned.replay = None;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_that_is_set_back_stops_no_metronome() {
+        let mut next = 0;
+        assert!(due(&mut next, 10_000, 1_000) && !due(&mut next, 10_999, 1_000) && due(&mut next, 11_000, 1_000));
+        assert!(due(&mut next, 5_000, 1_000), "set back by 6 s");
+        assert!(!due(&mut next, 5_500, 1_000) && due(&mut next, 6_000, 1_000));
     }
 }
