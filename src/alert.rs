@@ -8,9 +8,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{
-    AlertId, CentreName, DeviceId, EventId, FeedName, FenceName, GroupName, Hasher, IngesterName, ProbeRef, TenantName,
-};
+use crate::ids::{AlertId, CentreName, DeviceId, EventId, FeedName, FenceName, GroupName, Hasher, IngesterName, TenantName};
 use crate::position::Position;
 
 /// The version of this format; it changes only when a field's meaning would.
@@ -448,11 +446,6 @@ impl Alert {
 /// The identity of an alert that nothing but a device's event caused.
 pub fn duress_id(device: &DeviceId, event: EventId) -> AlertId {
     Alert::id_of(Some(device), Kind::Duress, "", Some(event), None)
-}
-
-/// The time that a probe's sender stamped it with, for alerts.
-pub fn probe_time(probe: Option<&ProbeRef>) -> Option<i64> {
-    probe.map(|probe| probe.sent_at.get())
 }
 
 /// A detector's sign of life on every centre's alerts topic, every 5 s.

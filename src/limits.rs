@@ -49,16 +49,13 @@ pub const MQTT_SILENCE_MILLIS_MAX: u64 = 10_000;
 pub const MQTT_CONNECT_SECONDS: u64 = 5;
 /// How long a goodbye to the broker may take at the end.
 pub const MQTT_GOODBYE_MILLIS: u64 = 500;
-/// How long a lane, or a detector, waits at its end for Kafka to answer: within the 30 s that Kubernetes gives.
-pub const DRAIN_MILLIS: u64 = 10_000;
+/// How long a lane, and after it the detector, waits at its end for Kafka to answer: both, and the goodbyes, within the 30 s that
+/// Kubernetes gives.
+pub const DRAIN_MILLIS: u64 = 8_000;
 /// First and longest wait before another connection attempt.
 pub const RECONNECT_MILLIS_MIN: u64 = 100;
 /// See [`RECONNECT_MILLIS_MIN`].
 pub const RECONNECT_MILLIS_MAX: u64 = 2_000;
-/// Take-overs of a client id within [`TAKE_OVER_WINDOW_MILLIS`] that cannot be our own restart: somebody else uses the id.
-pub const TAKE_OVERS_MAX: usize = 3;
-/// See [`TAKE_OVERS_MAX`].
-pub const TAKE_OVER_WINDOW_MILLIS: i64 = MINUTE_MILLIS;
 /// Receipts waiting for the receipts connection. Past it the oldest is dropped and counted: the device repeats its press and gets the next.
 pub const RECEIPTS_WAITING_MAX: usize = 4_096;
 /// The longest MQTT topic that a lane looks at; longer ones are junk (and, on a duress filter, presses).

@@ -54,6 +54,8 @@ pub(super) struct LaneTask {
     next_ticket: u64,
     counter: u64,
     kafka: KafkaAnswers,
+    /// By when the next of our probes must be back; none before the filters are granted.
+    probe_due_at: Option<i64>,
 }
 
 /// What waits in the ring.
@@ -83,6 +85,7 @@ impl LaneTask {
         let part = format!("feed {} lane {}", post.feed.name, post.lane.as_str());
         Self {
             kafka: KafkaAnswers::new(&parts.health, &part, clock::wall_millis()),
+            probe_due_at: None,
             part,
             listening: Listening::new(post.lane, post.incarnation, purpose.filters.len()),
             newest_probe: NewestProbe::default(),
@@ -123,6 +126,7 @@ impl LaneTask {
         let mut ring: AckRing<Waiting> = AckRing::new(self.next_ticket);
         self.listening.connection_began();
         self.newest_probe = NewestProbe::default();
+        self.probe_due_at = None;
         self.connected_at = IngestMillis::new(clock::wall_millis());
         let mut second = tokio::time::interval(Duration::from_secs(1));
         let over = loop {
@@ -130,7 +134,7 @@ impl LaneTask {
                 biased;
                 () = self.parts.ending.wait() => break Over::Ending,
                 _ = second.tick() => {
-                    self.kafka.look(self.parts.writer.pending(), clock::wall_millis());
+                    self.look(clock::wall_millis());
                     Ok(())
                 }
                 delivery = self.parts.deliveries.next() => self.delivered(delivery.as_ref(), &mut ring, &connection),
@@ -152,7 +156,9 @@ impl LaneTask {
         match happening {
             Happening::Connected => self.connected_at = IngestMillis::new(clock::wall_millis()),
             Happening::Subscribed => {
-                self.listening.subscribed(ProbeMillis::new(clock::wall_millis()));
+                let now_millis = clock::wall_millis();
+                self.listening.subscribed(ProbeMillis::new(now_millis));
+                self.probe_due_at = Some(now_millis + limits::BLIND_MILLIS);
                 self.parts.health.ready(&self.part);
                 metrics::mqtt_connected(&self.parts.post.feed.name, self.parts.post.lane, true);
             }
@@ -221,10 +227,30 @@ impl LaneTask {
         }
     }
 
+    /// Once a second: whether Kafka answers, and whether our probes come back.
+    fn look(&mut self, now_millis: i64) {
+        self.kafka.look(self.parts.writer.pending(), now_millis);
+        if self.probe_due_at.is_some_and(|due_at| due_at <= now_millis) {
+            let topics: Vec<String> =
+                self.parts.post.sources().map(|source| source.filter.probe_topic(&self.parts.post.ingester)).collect();
+            let why = format!(
+                "none of our probes has come back for {} s or more: allow this user to publish on {} in the broker's access list; \
+                 or Kafka holds up what is before them",
+                limits::BLIND_MILLIS / 1_000,
+                topics.join(" and ")
+            );
+            self.parts.health.not_ready(&self.part, why);
+        }
+    }
+
     /// What the return of one of our probes proves, once all before it is acknowledged.
     fn returned(&mut self, source: usize, probe: &super::probe::Probe) -> Option<Heard> {
         match self.listening.returned(source, probe) {
-            Return::Heard(heard) => Some(heard),
+            Return::Heard(heard) => {
+                self.probe_due_at = Some(clock::wall_millis() + limits::BLIND_MILLIS);
+                self.parts.health.ready(&self.part);
+                Some(heard)
+            }
             Return::Nothing => None,
             Return::Missing => {
                 metrics::probe_missing(&self.parts.post.feed.name, self.parts.post.lane);

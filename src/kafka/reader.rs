@@ -337,6 +337,12 @@ impl JournalReader {
         true
     }
 
+    /// Gives the consumer up without closing it, for a process that ends: closing waits, without end, for offsets that a broker who is
+    /// away has not taken. The group finds out by the session's end, as after a crash.
+    pub fn abandon(self) {
+        std::mem::forget(self);
+    }
+
     /// Asks once what the broker has.
     fn settle_commits(&mut self, within: Duration) {
         let mut list = TopicPartitionList::new();
@@ -391,16 +397,6 @@ impl JournalReader {
     /// whoever else read it meanwhile. Without this call an outage longer than the session costs a replay. Good for one return.
     pub fn continue_at(&self, partition: Partition, next_offset: i64) {
         self.consumer.context().lock().continue_at.insert(partition, next_offset);
-    }
-
-    /// The end of the partition now, to tell how far a replay has come.
-    ///
-    /// # Errors
-    /// A [`Fault`] if the broker did not answer within 2 s.
-    pub fn end_of(&self, partition: Partition) -> Result<i64, Fault> {
-        let doing = || format!("looking up the end of {} {partition}", self.topic);
-        let bounds = self.consumer.fetch_watermarks(&self.topic, raw(partition), LOOK_UP);
-        bounds.map(|(_, end)| end).map_err(|error| Fault::of(&error, &doing()))
     }
 
     /// The next thing to say that is not fresh from a poll: what waits, then arrivals, then the group's changes.

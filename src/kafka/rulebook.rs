@@ -44,7 +44,6 @@ pub enum RulebookItem {
 /// Reads the rulebook on a thread of its own, from the beginning, until it is dropped. An outage of the brokers only makes it wait.
 pub struct RulebookReader {
     stop: Arc<AtomicBool>,
-    complete: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -73,27 +72,19 @@ impl RulebookReader {
         list.add_partition_offset(&topic, 0, Offset::Beginning)
             .and_then(|()| consumer.assign(&list))
             .map_err(|error| Fault::of(&error, &doing))?;
-        let (stop, complete) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
-        let (stopped, completed) = (Arc::clone(&stop), Arc::clone(&complete));
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
         let thread = std::thread::Builder::new()
             .name("rulebook-reader".into())
             .spawn(move || {
                 while !stopped.load(Ordering::Relaxed) {
-                    let Some(item) = next_item(&consumer, &doing) else { continue };
-                    let is_end = item == RulebookItem::End;
-                    sink(item);
-                    if is_end {
-                        completed.store(true, Ordering::Release);
+                    if let Some(item) = next_item(&consumer, &doing) {
+                        sink(item);
                     }
                 }
             })
             .map_err(|error| Fault::new(FaultKind::Lasting, format!("starting the rulebook's reader: {error}")))?;
-        Ok(Self { stop, complete, thread: Some(thread) })
-    }
-
-    /// Whether the sink has been given everything up to the end once.
-    pub fn is_complete(&self) -> bool {
-        self.complete.load(Ordering::Acquire)
+        Ok(Self { stop, thread: Some(thread) })
     }
 }
 

@@ -76,8 +76,8 @@ pub fn detect(parts: DetectorParts) -> Result<(), Fault> {
                 break;
             }
         }
-        if detector.parts.ending.now() {
-            detector.leave(&mut reader);
+        if detector.parts.ending.now() && !detector.leave(&mut reader) {
+            reader.abandon();
         }
     }
     detector.parts.health.gone(PART);
@@ -265,17 +265,14 @@ impl Detector {
     /// What is due every second, or every few.
     fn beats(&mut self, reader: &mut JournalReader) {
         let now_millis = clock::wall_millis();
-        if now_millis >= self.next_metronome {
-            self.next_metronome = now_millis + limits::METRONOME_MILLIS;
+        if due(&mut self.next_metronome, now_millis, limits::METRONOME_MILLIS) {
             self.alerts.look(now_millis);
             self.metronomes();
         }
-        if now_millis >= self.next_heartbeat {
-            self.next_heartbeat = now_millis + limits::HEARTBEAT_MILLIS;
+        if due(&mut self.next_heartbeat, now_millis, limits::HEARTBEAT_MILLIS) {
             self.heartbeats(now_millis);
         }
-        if now_millis >= self.next_commit {
-            self.next_commit = now_millis + limits::COMMIT_MILLIS;
+        if due(&mut self.next_commit, now_millis, limits::COMMIT_MILLIS) {
             for partition in self.partitions() {
                 self.commit(reader, partition);
             }
@@ -327,20 +324,22 @@ impl Detector {
         }
     }
 
-    /// The end in good order: what was read is written, acknowledged and committed.
-    fn leave(&mut self, reader: &mut JournalReader) {
-        if !self.alerts.flush(Duration::from_millis(limits::DRAIN_MILLIS)) {
-            tracing::warn!("Kafka has not acknowledged every alert in time; the next detector repeats them");
-        }
+    /// The end in good order: what was read is written, acknowledged and committed. False where Kafka did not answer in time.
+    fn leave(&mut self, reader: &mut JournalReader) -> bool {
+        let written = self.alerts.flush(Duration::from_millis(limits::DRAIN_MILLIS));
         for partition in self.partitions() {
             self.commit(reader, partition);
         }
-        if !reader.wait_for_commits(Duration::from_millis(limits::GIVE_UP_MILLIS)) {
+        let committed = reader.wait_for_commits(Duration::from_millis(limits::GIVE_UP_MILLIS));
+        if !(written && committed) {
             tracing::warn!(
-                "Kafka has not taken the last offsets in time; the next detector repeats the alerts since the last ones"
+                written,
+                committed,
+                "Kafka has not answered in time: the next detector repeats the last alerts, under the same ids"
             );
         }
         self.owned.clear();
+        committed
     }
 
     fn say_state(&self) {
@@ -353,6 +352,15 @@ impl Detector {
     }
 }
 
+/// Whether something periodic is due, and when next. A clock that was set back must not stop it.
+const fn due(next: &mut i64, now_millis: i64, period_millis: i64) -> bool {
+    let due = now_millis >= *next || *next - now_millis > period_millis;
+    if due {
+        *next = now_millis + period_millis;
+    }
+    due
+}
+
 /// Notes how far a replay has come.
 fn replayed(owned: &mut Owned, offset: i64) {
     if let Some(replay) = owned.replay {
@@ -363,5 +371,18 @@ fn replayed(owned: &mut Owned, offset: i64) {
             tracing::info!(partition = %owned.partition, took_millis, "replayed");
             owned.replay = None;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_that_is_set_back_stops_no_metronome() {
+        let mut next = 0;
+        assert!(due(&mut next, 10_000, 1_000) && !due(&mut next, 10_999, 1_000) && due(&mut next, 11_000, 1_000));
+        assert!(due(&mut next, 5_000, 1_000), "set back by 6 s");
+        assert!(!due(&mut next, 5_500, 1_000) && due(&mut next, 6_000, 1_000));
     }
 }
