@@ -90,7 +90,12 @@ pub(super) const KEYS: &[Key] = &[
         None,
         "This detector's name, unique in its group: Kafka knows it by this across restarts. Required for `detect` and `run`.",
     ),
-    key("detect.group", Text, Some("lonewatch-detect"), "The Kafka consumer group of all detectors of the installation."),
+    key(
+        "detect.group",
+        Text,
+        None,
+        "The Kafka consumer group of all detectors of the installation; without it `kafka.prefix` and `-detect`, so that two installations on one cluster do not share one.",
+    ),
     key(
         "admin.listen",
         Text,

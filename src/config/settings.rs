@@ -152,7 +152,7 @@ impl Settings {
         let admin = reading.admin(root.section("admin").as_ref());
         let log = reading.log(root.section("log").as_ref());
         let ingest = root.section("ingest").map(|node| reading.ingest(&node));
-        let detect = root.section("detect").map(|node| reading.detect(&node));
+        let detect = root.section("detect").map(|node| reading.detect(&node, kafka.as_ref()));
         let settings =
             kafka.zip(admin).map(|(kafka, admin)| Self { kafka, admin, log, ingest: ingest.flatten(), detect: detect.flatten() });
         match settings {
@@ -347,9 +347,11 @@ impl Reading {
         lane.zip(filter).map(|(lane, filter)| Source { lane, filter, decoder })
     }
 
-    fn detect(&mut self, node: &Node<'_>) -> Option<DetectSettings> {
+    fn detect(&mut self, node: &Node<'_>, kafka: Option<&KafkaSettings>) -> Option<DetectSettings> {
         let name = self.required(node, "name", "d-0").and_then(|text| self.client_name(node.key("name"), text));
-        let group = self.client_name(node.key("group"), or_default(Some(node), "detect", "group"));
+        let prefix = kafka.map_or("lonewatch", |kafka| &kafka.prefix);
+        let group = node.text("group").map_or_else(|| format!("{prefix}-detect"), ToOwned::to_owned);
+        let group = self.client_name(node.key("group"), &group);
         name.zip(group).map(|(name, group)| DetectSettings { name, group })
     }
 

@@ -64,6 +64,9 @@ fn every_key_is_a_variable_too_and_the_variable_wins() {
     assert_eq!(settings.kafka.options["security.protocol"], "sasl_plaintext");
     let detect = settings.detect().unwrap();
     assert_eq!((detect.name.as_str(), detect.group.as_str()), ("d-7", "lonewatch-detect"));
+    let other =
+        load(&format!("[kafka]\nprefix = \"other\"\n{FEED}url = \"mqtt://broker\"\n[detect]\nname = \"d\""), &[]).unwrap();
+    assert_eq!(other.detect().unwrap().group, "other-detect", "two installations on one cluster do not share a group");
 }
 
 #[test]
