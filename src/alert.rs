@@ -427,6 +427,52 @@ impl Alert {
         })
     }
 
+    /// Revision 1 of an alert of this kind for a centre, made at `at` (milliseconds since the epoch), with nothing in it yet.
+    pub fn blank(centre: CentreName, kind: Kind, at: i64) -> Self {
+        Self {
+            format: FORMAT,
+            id: Self::id_of(None, kind, "", None, None),
+            revision: 1,
+            kind,
+            severity: Severity::Warning,
+            severity_now: Severity::Warning,
+            state: State::Active,
+            grade: None,
+            device: None,
+            tenant: None,
+            group: None,
+            centre,
+            feed: None,
+            subject: String::new(),
+            cause: Cause { event: None, began_at: None },
+            stage: Stage::Live,
+            test: false,
+            late: None,
+            occurred_at: at,
+            raised_at: at,
+            changed_at: at,
+            place: None,
+            fences: Vec::new(),
+            visit: None,
+            episode: None,
+            part_of: None,
+            acknowledged: None,
+            closed: None,
+            escalation: None,
+            lanes: Vec::new(),
+            tenants: Vec::new(),
+            devices: Vec::new(),
+            reason: Reason {
+                rule: kind.as_str().to_owned(),
+                text: String::new(),
+                limits: BTreeMap::new(),
+                rulebook_version: None,
+                records: Vec::new(),
+            },
+            lane: None,
+        }
+    }
+
     /// The Kafka key: the device, or for alerts about ourselves the feed.
     pub fn key(&self) -> &str {
         match (&self.device, &self.feed) {

@@ -28,55 +28,30 @@ pub(super) struct Publishing {
 
 impl Publishing {
     /// Sends a probe a second, through the way of every filter of the feed.
-    pub(super) async fn probes(mut self) {
-        let part = format!("feed {} probes", self.feed.name);
-        let topics: Vec<String> = self.feed.sources.iter().map(|source| source.filter.probe_topic(&self.ingester)).collect();
-        let period = Duration::from_millis(limits::PROBE_MILLIS.unsigned_abs());
-        let mut number = 0;
-        loop {
-            let mut connection = self.open("probe");
-            let mut connected = false;
-            let mut beat = tokio::time::interval(period);
-            beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-            let why = loop {
-                tokio::select! {
-                    () = self.ending.wait() => return connection.close().await,
-                    happening = connection.next() => match happening {
-                        Happening::Connected => {
-                            connected = true;
-                            self.health.ready(&part);
-                        }
-                        Happening::Ended(why) => break why,
-                        Happening::Published | Happening::Subscribed | Happening::Message(_) => {}
-                    },
-                    _ = beat.tick(), if connected => {
-                        number += 1;
-                        if let Err(why) = self.send(&connection, &topics, number) {
-                            break why;
-                        }
-                    }
-                }
-            };
-            if self.pause(&part, &why).await {
-                return;
-            }
-        }
-    }
-
-    fn send(&self, connection: &Connection, topics: &[String], number: u64) -> Result<(), String> {
-        let probe = Probe { incarnation: self.incarnation, number, sent_at: ProbeMillis::new(clock::wall_millis()) };
-        topics.iter().try_for_each(|topic| connection.publish(topic, probe.to_string().into_bytes()))
+    pub(super) async fn probes(self) {
+        let topics = self.feed.sources.iter().map(|source| source.filter.probe_topic(&self.ingester)).collect();
+        let mut beat = tokio::time::interval(Duration::from_millis(limits::PROBE_MILLIS.unsigned_abs()));
+        beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let probes = Probes { topics, beat, incarnation: self.incarnation, number: 0 };
+        self.serve("probes", probes).await;
     }
 
     /// Sends receipts as they come, until the lanes have ended: what they drain at the end gets its receipts too. What waits while
     /// the connection is down is sent when it is up again.
-    pub(super) async fn receipts(mut self, mut receipts: mpsc::Receiver<Receipt>) {
-        let part = format!("feed {} receipts", self.feed.name);
+    pub(super) async fn receipts(self, receipts: mpsc::Receiver<Receipt>) {
+        self.serve("receipts", Receipts(receipts)).await;
+    }
+
+    /// Publishes what comes of a source, over connection after connection, until the source or the process ends.
+    async fn serve(mut self, role: &str, mut source: impl Source) {
+        let part = format!("feed {} {role}", self.feed.name);
         loop {
-            let mut connection = self.open("receipts");
+            let mut connection = self.open(role);
             let mut connected = false;
             let why = loop {
+                let stops = !connected || source.ends_with_the_process();
                 tokio::select! {
+                    () = self.ending.wait(), if stops => return connection.close().await,
                     happening = connection.next() => match happening {
                         Happening::Connected => {
                             connected = true;
@@ -85,13 +60,13 @@ impl Publishing {
                         Happening::Ended(why) => break why,
                         Happening::Published | Happening::Subscribed | Happening::Message(_) => {}
                     },
-                    receipt = receipts.recv(), if connected => {
-                        let Some(receipt) = receipt else { return connection.close().await };
-                        if let Err(why) = connection.publish(&mqtt_topic::receipt_topic(receipt.device.as_str()), receipt.payload) {
+                    next = source.next(), if connected => {
+                        let Some(messages) = next else { return connection.close().await };
+                        let sent = messages.into_iter().try_for_each(|(mqtt_topic, payload)| connection.publish(&mqtt_topic, payload));
+                        if let Err(why) = sent {
                             break why;
                         }
                     }
-                    () = self.ending.wait(), if !connected => return,
                 }
             };
             if self.pause(&part, &why).await {
@@ -116,5 +91,50 @@ impl Publishing {
             () = tokio::time::sleep(Duration::from_millis(limits::RECONNECT_MILLIS_MIN * 4)) => false,
             () = self.ending.wait() => true,
         }
+    }
+}
+
+/// What is to be published: MQTT topics and payloads.
+trait Source {
+    /// What comes next; none at the end. Cancel-safe.
+    async fn next(&mut self) -> Option<Vec<(String, Vec<u8>)>>;
+
+    /// Whether the source goes on for ever, so that the process ends it.
+    fn ends_with_the_process(&self) -> bool;
+}
+
+/// A probe a second on each MQTT topic.
+struct Probes {
+    topics: Vec<String>,
+    beat: tokio::time::Interval,
+    incarnation: Incarnation,
+    number: u64,
+}
+
+impl Source for Probes {
+    async fn next(&mut self) -> Option<Vec<(String, Vec<u8>)>> {
+        self.beat.tick().await;
+        self.number += 1;
+        let sent_at = ProbeMillis::new(clock::wall_millis());
+        let probe = Probe { incarnation: self.incarnation, number: self.number, sent_at }.to_string();
+        Some(self.topics.iter().map(|topic| (topic.clone(), probe.clone().into_bytes())).collect())
+    }
+
+    fn ends_with_the_process(&self) -> bool {
+        true
+    }
+}
+
+/// Receipts, each to its device.
+struct Receipts(mpsc::Receiver<Receipt>);
+
+impl Source for Receipts {
+    async fn next(&mut self) -> Option<Vec<(String, Vec<u8>)>> {
+        let receipt = self.0.recv().await?;
+        Some(vec![(mqtt_topic::receipt_topic(receipt.device.as_str()), receipt.payload)])
+    }
+
+    fn ends_with_the_process(&self) -> bool {
+        false
     }
 }

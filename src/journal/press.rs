@@ -3,9 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::record::{MessageContent, MessageRecord};
-use crate::alert::{
-    Alert, Cause, Coordinates, FORMAT, Kind, LaneCopy, Late, Place, Reason, RecordRef, Severity, Stage, State, duress_id,
-};
+use crate::alert::{Alert, Cause, Coordinates, Kind, LaneCopy, Late, Place, Reason, RecordRef, Severity, duress_id};
 use crate::ids::{CentreName, EventId};
 use crate::limits;
 
@@ -18,27 +16,14 @@ impl MessageRecord {
         let occurred_at = self.occurred_at();
         let age_millis = arrived_at.saturating_sub(occurred_at);
         Alert {
-            format: FORMAT,
             id: duress_id(&self.device, self.event),
-            revision: 1,
-            kind: Kind::Duress,
             severity: Severity::Critical,
             severity_now: Severity::Critical,
-            state: State::Active,
-            grade: None,
             device: Some(self.device.clone()),
-            tenant: None,
-            group: None,
-            centre,
             feed: Some(self.feed.clone()),
-            subject: String::new(),
             cause: Cause { event: Some(self.event), began_at: None },
-            stage: Stage::Live,
-            test: false,
             late: (age_millis > limits::LATE_MILLIS).then_some(Late { age_millis }),
             occurred_at,
-            raised_at: arrived_at,
-            changed_at: arrived_at,
             place: self.report().and_then(|report| report.fix).map(|fix| Place {
                 coordinates: Coordinates::from(fix.position),
                 accuracy_metres: f64::from(fix.accuracy_cm) / 100.0,
@@ -46,18 +31,9 @@ impl MessageRecord {
                 speed_metres_per_second: fix.speed_cm_s.map(|speed| f64::from(speed) / 100.0),
                 course_degrees: fix.course_cdeg.map(|course| f64::from(course) / 100.0),
             }),
-            fences: Vec::new(),
-            visit: None,
-            episode: None,
-            part_of: None,
-            acknowledged: None,
-            closed: None,
-            escalation: None,
-            lanes: Vec::new(),
-            tenants: Vec::new(),
-            devices: Vec::new(),
             reason: self.press_reason(self.event, None),
             lane: Some(LaneCopy { ingester: self.ingester.clone(), received_at: self.received_at.get() }),
+            ..Alert::blank(centre, Kind::Duress, arrived_at)
         }
     }
 

@@ -1,9 +1,7 @@
 //! What every alert of the machine has in common, filled in one place.
 
-use std::collections::BTreeMap;
-
-use crate::alert::{Alert, Cause, FORMAT, Kind, Late, Reason, RecordRef, Severity, Stage, State};
-use crate::ids::{AlertId, CentreName, EventId, FenceName, TenantName};
+use crate::alert::{Alert, Cause, Kind, Late, Reason, RecordRef, Severity, Stage, State};
+use crate::ids::{AlertId, CentreName, EventId, FenceName};
 use crate::limits;
 use crate::rulebook::Rulebook;
 use crate::time::{AppendMillis, ProbeMillis};
@@ -71,50 +69,11 @@ impl Scene<'_> {
         })
     }
 
-    /// An alert of a kind for a centre, with nothing in it yet.
+    /// An alert of a kind for a centre, made now, with nothing in it yet.
     pub(super) fn blank(&self, centre: CentreName, kind: Kind) -> Alert {
-        Alert {
-            format: FORMAT,
-            id: Alert::id_of(None, kind, "", None, None),
-            revision: 1,
-            kind,
-            severity: Severity::Warning,
-            severity_now: Severity::Warning,
-            state: State::Active,
-            grade: None,
-            device: None,
-            tenant: None,
-            group: None,
-            centre,
-            feed: None,
-            subject: String::new(),
-            cause: Cause { event: None, began_at: None },
-            stage: Stage::Live,
-            test: false,
-            late: None,
-            occurred_at: self.now.get(),
-            raised_at: self.now.get(),
-            changed_at: self.now.get(),
-            place: None,
-            fences: Vec::new(),
-            visit: None,
-            episode: None,
-            part_of: None,
-            acknowledged: None,
-            closed: None,
-            escalation: None,
-            lanes: Vec::new(),
-            tenants: Vec::<TenantName>::new(),
-            devices: Vec::new(),
-            reason: Reason {
-                rule: kind.as_str().to_owned(),
-                text: String::new(),
-                limits: BTreeMap::new(),
-                rulebook_version: Some(self.rulebook.version()),
-                records: Vec::new(),
-            },
-            lane: None,
-        }
+        let mut alert = Alert::blank(centre, kind, self.now.get());
+        alert.reason.rulebook_version = Some(self.rulebook.version());
+        alert
     }
 
     /// The next revision of an open alert: its cause has gone.
