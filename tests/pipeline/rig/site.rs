@@ -180,10 +180,19 @@ impl Site {
 
     /// Starts `run`, `ingest` or `detect` without waiting for anything.
     pub fn launch(&self, role: &str) -> Role {
+        self.launch_as(role, "a")
+    }
+
+    /// Starts a role whose ingester bears another name.
+    pub fn launch_as(&self, role: &str, ingester: &str) -> Role {
         let admin_port = free_port();
         let listen = format!("127.0.0.1:{admin_port}");
         let configuration = self.configuration_file();
-        let environment = [("LONEWATCH_CONFIG", configuration.as_str()), ("LONEWATCH__ADMIN__LISTEN", listen.as_str())];
+        let environment = [
+            ("LONEWATCH_CONFIG", configuration.as_str()),
+            ("LONEWATCH__ADMIN__LISTEN", listen.as_str()),
+            ("LONEWATCH__INGEST__NAME", ingester),
+        ];
         Role { process: Lonewatch::start(&[role], environment), admin_port }
     }
 
