@@ -12,8 +12,7 @@ use crate::time::AppendMillis;
 use super::actions::Actions;
 use super::clocks::Clocks;
 use super::digest::StateHasher;
-use super::lost_contact::millis;
-use super::raise::{Cleared, Scene};
+use super::raise::{Cleared, Scene, millis};
 
 /// Which feeds are this partition's to judge, since when, and what is open.
 #[derive(Clone, Debug)]

@@ -2,23 +2,19 @@
 //!
 //! Slots are state: they are given out in order and set the order in which deadlines fire.
 
-use crate::alert::{Alert, Coordinates, Place};
+use crate::alert::Alert;
 use crate::ids::{DeviceId, EventId, FeedName, GroupName, TenantName};
-use crate::position::Position;
-use crate::time::{AppendMillis, HeardMillis, ProbeMillis};
+use crate::time::{HeardMillis, ProbeMillis};
 
-use super::directory::Directory;
-use super::duress::EpisodeState;
+use super::directory::{Directory, Slot};
+use super::episode::EpisodeState;
 use super::fences::FenceStates;
+use super::fix::AppliedFix;
 use super::raise::Cleared;
 use super::repeats::Repeats;
 use super::skew::Skew;
 
 use super::digest::StateHasher;
-
-/// Where a device's record is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Slot(pub(super) u32);
 
 /// A deadline that never falls.
 pub(super) const NEVER: HeardMillis = HeardMillis::new(i64::MAX);
@@ -54,32 +50,6 @@ pub(super) struct Owner {
     pub(super) since: HeardMillis,
     /// Offset of its entry.
     pub(super) entry: i64,
-}
-
-/// The newest fix that moved the device's state.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct AppliedFix {
-    pub(super) position: Position,
-    pub(super) accuracy_metres: f64,
-    /// When it was taken, on the probes' axis.
-    pub(super) at: ProbeMillis,
-    pub(super) event: EventId,
-    pub(super) appended_at: AppendMillis,
-    pub(super) speed_cm_s: Option<u32>,
-    pub(super) course_cdeg: Option<u32>,
-}
-
-impl AppliedFix {
-    /// The fix as an alert shows it.
-    pub(super) fn place(&self) -> Place {
-        Place {
-            coordinates: Coordinates::from(self.position),
-            accuracy_metres: self.accuracy_metres,
-            fixed_at: self.at.get(),
-            speed_metres_per_second: self.speed_cm_s.map(|speed| f64::from(speed) / 100.0),
-            course_degrees: self.course_cdeg.map(|course| f64::from(course) / 100.0),
-        }
-    }
 }
 
 impl Device {

@@ -5,7 +5,9 @@ use std::collections::HashMap;
 
 use crate::ids::DeviceId;
 
-use super::devices::Slot;
+/// Where a device's record is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Slot(pub(super) u32);
 
 /// The slots of a partition's devices.
 #[derive(Clone, Debug, Default)]

@@ -3,54 +3,17 @@
 //! Ingest has already told the centre (revision 1). The machine answers with revision 2: where the device last was, its fences,
 //! its tenant, and the episode that the press belongs to.
 
-use std::collections::VecDeque;
-
-use crate::alert::{Alert, Episode, duress_id};
-use crate::ids::{AlertId, EventId};
+use crate::alert::{Alert, duress_id};
+use crate::ids::EventId;
 use crate::journal::{MessageRecord, Press};
-use crate::limits;
-use crate::time::{AppendMillis, ProbeMillis};
+use crate::time::ProbeMillis;
 
 use super::actions::{Actions, Outcome};
-use super::devices::{AppliedFix, Device};
-use super::digest::StateHasher;
+use super::devices::Device;
+use super::episode::EpisodeState;
+use super::fix::AppliedFix;
 use super::raise::{Scene, fences_named, late};
 use super::repeats::{PressIs, Presses};
-
-/// Presses of one device that belong together.
-#[derive(Clone, Debug)]
-pub(super) struct EpisodeState {
-    first: AlertId,
-    presses: u32,
-    /// When its last presses reached the journal: the last [`limits::FOLD_PRESSES`] of them.
-    recent: VecDeque<AppendMillis>,
-}
-
-impl EpisodeState {
-    /// Counts one more press, in this episode or as the first of the next.
-    fn count(episode: &mut Option<Self>, alert: AlertId, now: AppendMillis) -> Episode {
-        let open =
-            episode.take().filter(|open| open.recent.back().is_some_and(|last| now.since(*last) <= limits::EPISODE_MILLIS));
-        let mut state = open.unwrap_or(Self { first: alert, presses: 0, recent: VecDeque::new() });
-        let many = state.recent.len() == limits::FOLD_PRESSES as usize;
-        let folded = many && state.recent.front().is_some_and(|oldest| now.since(*oldest) <= limits::FOLD_MILLIS);
-        if many {
-            state.recent.pop_front();
-        }
-        state.recent.push_back(now);
-        state.presses = state.presses.saturating_add(1);
-        let counted = Episode { first: state.first, press: state.presses, folded };
-        *episode = Some(state);
-        counted
-    }
-
-    pub(super) fn digest(&self, hash: &mut StateHasher) {
-        hash.bytes(&self.first.0).int(self.presses.into()).count(self.recent.len());
-        for at in &self.recent {
-            hash.int(at.get());
-        }
-    }
-}
 
 /// A press as the journal tells of it.
 #[derive(Clone, Copy)]
@@ -111,32 +74,4 @@ fn second_revision(
         alert.episode = Some(EpisodeState::count(&mut device.episode, alert.id, scene.now));
     }
     alert
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::time::{MINUTE_MILLIS, SECOND_MILLIS};
-
-    fn count(episode: &mut Option<EpisodeState>, n: u8, at: i64) -> Episode {
-        EpisodeState::count(episode, AlertId([n; 16]), AppendMillis::new(at))
-    }
-
-    #[test]
-    fn presses_close_together_are_one_episode() {
-        let mut episode = None;
-        assert_eq!(count(&mut episode, 1, 0), Episode { first: AlertId([1; 16]), press: 1, folded: false });
-        assert_eq!(count(&mut episode, 2, 9 * MINUTE_MILLIS), Episode { first: AlertId([1; 16]), press: 2, folded: false });
-        assert_eq!(count(&mut episode, 3, 20 * MINUTE_MILLIS), Episode { first: AlertId([3; 16]), press: 1, folded: false });
-    }
-
-    #[test]
-    fn past_twenty_presses_in_ten_seconds_further_ones_are_folded() {
-        let mut episode = None;
-        for n in 1..=25 {
-            let counted = count(&mut episode, n, i64::from(n) * 100);
-            assert_eq!((counted.press, counted.folded), (n.into(), n > 20));
-        }
-        assert!(!count(&mut episode, 26, 60 * SECOND_MILLIS).folded);
-    }
 }

@@ -13,10 +13,10 @@ use crate::time::{AppendMillis, HeardMillis, ProbeMillis};
 
 use super::actions::Actions;
 use super::clocks::TenantClock;
-use super::devices::{AppliedFix, Device};
+use super::devices::Device;
 use super::digest::StateHasher;
-use super::lost_contact::millis;
-use super::raise::{Scene, Verdict};
+use super::fix::AppliedFix;
+use super::raise::{Scene, Verdict, millis};
 
 /// A device's fences.
 #[derive(Clone, Debug, Default)]

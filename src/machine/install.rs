@@ -8,7 +8,8 @@ use crate::rulebook::{self, Rulebook};
 use crate::time::AppendMillis;
 
 use super::actions::Actions;
-use super::devices::{Owner, Slot};
+use super::devices::Owner;
+use super::directory::Slot;
 use super::raise::Scene;
 use super::{Machine, battery_low, fences, lost_contact};
 

@@ -11,8 +11,10 @@ use crate::time::{HeardMillis, ProbeMillis};
 
 use super::actions::Actions;
 use super::clocks::{Clocks, TenantClock};
-use super::devices::{Device, Devices, NEVER, Owner, Slot};
-use super::raise::{Scene, Verdict};
+use super::devices::{Device, Devices, NEVER, Owner};
+use super::directory::Slot;
+use super::fix::AppliedFix;
+use super::raise::{Scene, Verdict, millis};
 
 /// A sign of life at `contact`: contact moves forward, and what was lost is restored if it is recent enough.
 pub(super) fn contact(
@@ -35,7 +37,7 @@ pub(super) fn contact(
         && let Some(open) = device.lost_contact.take()
     {
         let mut restored = scene.clear(&open, "the device is heard again");
-        restored.place = device.fix.as_ref().map(super::devices::AppliedFix::place);
+        restored.place = device.fix.as_ref().map(AppliedFix::place);
         device.lost_before.note(&restored);
         actions.raise(restored);
     }
@@ -150,10 +152,4 @@ fn raise(scene: Scene<'_>, device: &Device, clock: &TenantClock, since: HeardMil
 /// The cause of a silence that began with a rulebook entry.
 fn never_heard(entry: i64) -> EventId {
     EventId(Hasher::new("rulebook-entry").int(entry).finish())
-}
-
-/// Milliseconds as a limit in an alert.
-#[allow(clippy::cast_precision_loss, reason = "limits are far below 2^52 ms")]
-pub(super) fn millis(value: i64) -> f64 {
-    value as f64
 }

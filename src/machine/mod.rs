@@ -12,7 +12,9 @@ mod devices;
 mod digest;
 mod directory;
 mod duress;
+mod episode;
 mod fences;
+mod fix;
 mod install;
 mod lost_contact;
 mod raise;
@@ -35,8 +37,10 @@ use crate::time::{AppendMillis, ProbeMillis, SECOND_MILLIS};
 
 use blind::Blindness;
 use clocks::Clocks;
-use devices::{AppliedFix, Devices, Slot};
+use devices::Devices;
 use digest::StateHasher;
+use directory::Slot;
+use fix::AppliedFix;
 use raise::Scene;
 use repeats::Presses;
 

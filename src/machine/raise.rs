@@ -8,6 +8,7 @@ use crate::time::{AppendMillis, ProbeMillis};
 
 use super::devices::Device;
 use super::digest::StateHasher;
+use super::fix::AppliedFix;
 
 /// What every rule may read.
 #[derive(Clone, Copy)]
@@ -52,7 +53,7 @@ impl Scene<'_> {
             test: entry.test,
             late: late(verdict.appended_at, verdict.occurred_at),
             occurred_at: verdict.occurred_at.get(),
-            place: device.fix.as_ref().map(super::devices::AppliedFix::place),
+            place: device.fix.as_ref().map(AppliedFix::place),
             fences: fences_named(device),
             reason: Reason {
                 rule: verdict.kind.as_str().to_owned(),
@@ -121,4 +122,10 @@ pub(super) fn late(appended_at: Option<AppendMillis>, occurred_at: ProbeMillis) 
 /// The fences that a device is in, by name, up to a limit.
 pub(super) fn fences_named(device: &Device) -> Vec<FenceName> {
     device.fences.inside().take(limits::FENCES_NAMED_MAX).cloned().collect()
+}
+
+/// Milliseconds as a limit in an alert.
+#[allow(clippy::cast_precision_loss, reason = "limits are far below 2^52 ms")]
+pub(super) fn millis(value: i64) -> f64 {
+    value as f64
 }
