@@ -129,8 +129,11 @@ proptest! {
             // A copy without a probe may have waited for hours: it is never news where its press was told, and dates nothing.
             let copy = told.is_some_and(|last| message.after_probe.is_none() || arrived.saturating_sub(last) <= 600_000);
             prop_assert!(answered || copy, "record {at}: {message:?}");
-            if told.is_none() || message.after_probe.is_some() {
-                last_told.insert(message.event, told.map_or(arrived, |last| last.max(arrived)));
+            // An answer begins the count anew: also of a press that the machine had forgotten after its 26 hours.
+            if answered {
+                last_told.insert(message.event, arrived);
+            } else if let Some(last) = told.filter(|_| message.after_probe.is_some()) {
+                last_told.insert(message.event, last.max(arrived));
             }
         }
         prop_assert_eq!(machine.now(), Some(AppendMillis::new(now)));
