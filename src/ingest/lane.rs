@@ -286,21 +286,40 @@ impl LaneTask {
         self.acknowledge(ring, connection)
     }
 
-    /// One record cannot be stored: its bytes go to quarantine in its place. A quarantine record that is refused too is given up.
-    fn refused(&self, ticket: Ticket, reason: &str, ring: &mut AckRing<Waiting>) {
-        let Some(Waiting { publish, device: device @ Some(_), .. }) = ring.get(ticket) else { return };
-        let Some(device) = device.take() else { return };
+    /// One record cannot be stored: the message's bytes go to quarantine in its place, once. What is refused beyond that is given up,
+    /// aloud, so that the lane goes on. No receipt follows, because not all of the message is safe: a device repeats its press.
+    fn refused(&self, ticket: Ticket, reason: &'static str, ring: &mut AckRing<Waiting>) {
+        let Some(waiting) = ring.get(ticket) else { return };
+        let press = waiting.press_received_at.take().is_some() || waiting.receipt.take().is_some();
+        waiting.receipt = None;
+        let why = format!(
+            "Kafka has refused a record for good ({reason}): raise max.message.bytes of its topic, and look into the quarantine"
+        );
+        let part = format!("{} refused", self.part);
+        if press {
+            self.parts.health.not_ready(&part, why);
+        } else {
+            self.parts.health.remark(&part, why);
+        }
+        let Some(device) = waiting.device.take() else {
+            tracing::error!(
+                part = self.part,
+                reason,
+                "a record was refused for good, and its message is in quarantine already or cannot be"
+            );
+            return ring.stored(ticket);
+        };
         let reject = Reject::new(RejectReason::RefusedByKafka, reason);
         let arrival = Arrival {
-            mqtt_topic: &String::from_utf8_lossy(&publish.topic),
-            payload: &publish.payload,
-            retained: publish.retain,
+            mqtt_topic: &String::from_utf8_lossy(&waiting.publish.topic),
+            payload: &waiting.publish.payload,
+            retained: waiting.publish.retain,
             received_at: IngestMillis::new(clock::wall_millis()),
             connected_at: self.connected_at,
             newest_probe: &self.newest_probe,
             counter: self.counter,
         };
-        let record = self.parts.post.quarantine(&device, false, &reject, &arrival);
+        let record = self.parts.post.quarantine(&device, press, &reject, &arrival);
         self.parts.writer.write(ticket, record);
     }
 

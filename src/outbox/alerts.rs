@@ -139,8 +139,10 @@ impl AlertWriter {
             }
             Some(Sent::Alert(origin, record)) => {
                 tracing::error!(topic = %record.topic, partition = %origin.partition, reason = reason.as_str(), "an alert was refused for good");
-                self.health
-                    .not_ready(PART, "Kafka refused an alert for good: see the log, and raise the topic's max.message.bytes");
+                self.health.not_ready(
+                    "alerts refused",
+                    "Kafka refused an alert for good: see the log, and raise the topic's max.message.bytes",
+                );
             }
             Some(Sent::Beat(beat)) => {
                 self.beats.remove(&beat);

@@ -13,6 +13,7 @@ mod owntracks_leaves_a_fence;
 mod poison;
 mod press_past_a_backlog;
 mod probes_refused;
+mod refused_for_good;
 mod rig;
 mod rig_itself;
 mod same_journal_twice;
