@@ -290,17 +290,6 @@ impl LaneTask {
     /// aloud, so that the lane goes on. No receipt follows, because not all of the message is safe: a device repeats its press.
     fn refused(&self, ticket: Ticket, reason: &'static str, ring: &mut AckRing<Waiting>) {
         let Some(waiting) = ring.get(ticket) else { return };
-        let press = waiting.press_received_at.take().is_some() || waiting.receipt.take().is_some();
-        waiting.receipt = None;
-        let why = format!(
-            "Kafka has refused a record for good ({reason}): raise max.message.bytes of its topic, and look into the quarantine"
-        );
-        let part = format!("{} refused", self.part);
-        if press {
-            self.parts.health.not_ready(&part, why);
-        } else {
-            self.parts.health.remark(&part, why);
-        }
         let Some(device) = waiting.device.take() else {
             tracing::error!(
                 part = self.part,
@@ -309,6 +298,17 @@ impl LaneTask {
             );
             return ring.stored(ticket);
         };
+        let press = waiting.press_received_at.take().is_some();
+        waiting.receipt = None;
+        let why = format!(
+            "Kafka has refused a record for good ({reason}): raise max.message.bytes of its topic, and look into the quarantine"
+        );
+        // Parts of their own: a refused report must not cover that a press was refused.
+        if press {
+            self.parts.health.not_ready(&format!("{} refused", self.part), why);
+        } else {
+            self.parts.health.remark(&format!("{} refused reports", self.part), why);
+        }
         let reject = Reject::new(RejectReason::RefusedByKafka, reason);
         let arrival = Arrival {
             mqtt_topic: &String::from_utf8_lossy(&waiting.publish.topic),
