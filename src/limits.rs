@@ -56,6 +56,17 @@ pub const DRAIN_MILLIS: u64 = 8_000;
 pub const RECONNECT_MILLIS_MIN: u64 = 100;
 /// See [`RECONNECT_MILLIS_MIN`].
 pub const RECONNECT_MILLIS_MAX: u64 = 2_000;
+/// How long a connection stays away whose session another client took over, at first: an ingester that replaces one that is about to
+/// end takes over once, and the old one is gone by then.
+pub const TAKEN_OVER_AWAY_MILLIS_MIN: u64 = 5_000;
+/// And at most, doubled each time. Not longer: if the other client is no ingester, presses wait in the session for this long.
+pub const TAKEN_OVER_AWAY_MILLIS_MAX: u64 = 30_000;
+/// A take-over is called so for this long: several times the longest stay away, so that two clients that take turns are always named.
+pub const TAKEN_OVER_SHOWN_MILLIS: i64 = 120_000;
+const _: () =
+    assert!(TAKEN_OVER_SHOWN_MILLIS >= 3 * TAKEN_OVER_AWAY_MILLIS_MAX.cast_signed(), "the word stands between two take-overs");
+/// A publish that the broker refused is called so for this long after the last: several probes, and a receipt or two of a retry.
+pub const PUBLISH_REFUSED_SHOWN_MILLIS: i64 = 30_000;
 /// Receipts waiting for the receipts connection. Past it the oldest is dropped and counted: the device repeats its press and gets the next.
 pub const RECEIPTS_WAITING_MAX: usize = 4_096;
 /// The longest MQTT topic that a lane looks at; longer ones are junk (and, on a duress filter, presses).
@@ -76,6 +87,8 @@ const _: () = assert!(SILENCE_MILLIS_MIN >= 3 * METRONOME_MILLIS, "a silence spa
 const _: () = assert!(PROBE_STALE_MILLIS >= 3 * PROBE_MILLIS, "one lost probe must not double presses");
 /// An observation may lie ahead of its own append time by this much: clocks under NTP differ by milliseconds.
 pub const CLOCK_FAULT_MILLIS: i64 = 2 * SECOND_MILLIS;
+/// A clock that was wrong is called so for this long after the last record that showed it: records go out every second.
+pub const CLOCK_FAULT_SHOWN_MILLIS: i64 = 30 * SECOND_MILLIS;
 /// A lane unheard for this long is blind: P5 promises the centre 15 s, this leaves 5 s for the way.
 pub const BLIND_MILLIS: i64 = 10 * SECOND_MILLIS;
 /// After a gap in listening, devices that reconnect one by one get this long before silence counts against them.

@@ -54,6 +54,8 @@ catalogue! {
         "1 while the lane's MQTT session is connected and every filter is granted.";
     MQTT_RECONNECTS: Counter "lonewatch_mqtt_reconnects_total" ["feed", "lane"]
         "MQTT connections that ended and were built anew.";
+    MQTT_TAKEN_OVER: Counter "lonewatch_mqtt_taken_over_total" ["feed", "lane"]
+        "Times that another client took the lane's MQTT session by connecting under its client id.";
     MQTT_UNACKNOWLEDGED: Gauge "lonewatch_mqtt_unacknowledged" ["feed", "lane"]
         "MQTT messages received and not acknowledged yet, because Kafka has not; the limit is the receive maximum.";
     PROBE_SECONDS: Histogram "lonewatch_probe_seconds" ["feed", "lane"]
@@ -70,6 +72,8 @@ catalogue! {
         "Records that Kafka has not acknowledged yet.";
     KAFKA_REFUSED: Counter "lonewatch_kafka_refused_total" ["writer", "reason"]
         "Records that Kafka refused for good.";
+    CLOCK_OFF: Gauge "lonewatch_clock_off_seconds" ["writer"]
+        "Seconds by which this machine's clock is provably ahead of Kafka's (behind where negative); 0 within the limit of 2 s.";
     RECORDS: Counter "lonewatch_records_total" ["outcome"]
         "Journal records applied by this detector, by what became of them; a record can have several outcomes. Replayed ones left out.";
     ALERTS: Counter "lonewatch_alerts_total" ["kind"]
@@ -170,6 +174,11 @@ pub fn mqtt_reconnect(feed: &FeedName, lane: Lane) {
     count(MQTT_RECONNECTS, lane_of(feed, lane), 1);
 }
 
+/// Another client took a lane's session.
+pub fn mqtt_taken_over(feed: &FeedName, lane: Lane) {
+    count(MQTT_TAKEN_OVER, lane_of(feed, lane), 1);
+}
+
 /// How many messages of a lane wait for Kafka.
 pub fn mqtt_unacknowledged(feed: &FeedName, lane: Lane, messages: usize) {
     set(MQTT_UNACKNOWLEDGED, lane_of(feed, lane), number(messages));
@@ -208,6 +217,11 @@ pub fn kafka_pending(writer: &str, records: usize) {
 /// Kafka refused a record for good.
 pub fn kafka_refused(writer: &str, reason: &'static str) {
     count(KAFKA_REFUSED, vec![writer.to_owned(), reason.to_owned()], 1);
+}
+
+/// How far our clock is off Kafka's.
+pub fn clock_off(writer: &str, millis: i64) {
+    set(CLOCK_OFF, vec![writer.to_owned()], seconds(millis));
 }
 
 /// A journal record was applied.

@@ -6,8 +6,11 @@
 use std::time::Duration;
 
 use rumqttc::v5::mqttbytes::QoS;
-use rumqttc::v5::mqttbytes::v5::{Filter as Subscription, Packet, Publish, RetainForwardRule, SubscribeReasonCode};
-use rumqttc::v5::{AsyncClient, Event, EventLoop, MqttOptions};
+use rumqttc::v5::mqttbytes::v5::{
+    Disconnect, DisconnectReasonCode, Filter as Subscription, Packet, PubAck, PubAckReason, Publish, RetainForwardRule,
+    SubscribeReasonCode,
+};
+use rumqttc::v5::{AsyncClient, ConnectionError, Event, EventLoop, MqttOptions, StateError};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
@@ -33,6 +36,27 @@ pub(super) struct Purpose {
     pub(super) keeps_session: bool,
 }
 
+/// Why a connection is over.
+#[derive(Debug)]
+pub(super) enum End {
+    /// Another client has connected under our client id, and the broker gave it our session.
+    TakenOver,
+    /// Anything else, with the mend where we know one.
+    Broken(String),
+}
+
+impl End {
+    fn of(fault: &ConnectionError) -> Self {
+        match fault {
+            ConnectionError::MqttState(StateError::ServerDisconnect {
+                reason_code: DisconnectReasonCode::SessionTakenOver,
+                ..
+            }) => Self::TakenOver,
+            _any_other => Self::Broken(fault.to_string()),
+        }
+    }
+}
+
 /// What happens on a connection.
 #[derive(Debug)]
 pub(super) enum Happening {
@@ -44,14 +68,22 @@ pub(super) enum Happening {
     Message(Publish),
     /// The broker has a publish of ours.
     Published,
+    /// The broker will not have a publish of ours, and why.
+    Refused(PubAckReason),
     /// The end, and why.
-    Ended(String),
+    Ended(End),
+}
+
+impl Happening {
+    fn broken(why: impl Into<String>) -> Self {
+        Self::Ended(End::Broken(why.into()))
+    }
 }
 
 /// An open connection.
 pub(super) struct Connection {
     client: AsyncClient,
-    events: mpsc::Receiver<Result<Event, String>>,
+    events: mpsc::Receiver<Result<Event, End>>,
     task: JoinHandle<()>,
     filters: Vec<String>,
     /// When the broker was last heard.
@@ -82,8 +114,8 @@ impl Connection {
             let silent_at = self.heard_at + Duration::from_millis(limits::MQTT_SILENCE_MILLIS_MAX);
             let waited = tokio::time::timeout_at(silent_at, self.events.recv()).await;
             let packet = match waited {
-                Err(_) => return Happening::Ended("nothing was heard from the broker for 10 s".to_owned()),
-                Ok(None) => return Happening::Ended("the connection's task has ended".to_owned()),
+                Err(_) => return Happening::broken("nothing was heard from the broker for 10 s"),
+                Ok(None) => return Happening::broken("the connection's task has ended"),
                 Ok(Some(Err(why))) => return Happening::Ended(why),
                 Ok(Some(Ok(Event::Outgoing(_)))) => continue,
                 Ok(Some(Ok(Event::Incoming(packet)))) => packet,
@@ -100,15 +132,21 @@ impl Connection {
             Packet::ConnAck(_) if self.filters.is_empty() => Some(Happening::Connected),
             Packet::ConnAck(_) => Some(match self.subscribe() {
                 Ok(()) => Happening::Connected,
-                Err(why) => Happening::Ended(why),
+                Err(why) => Happening::broken(why),
             }),
             Packet::SubAck(answer) => Some(self.granted(&answer.return_codes)),
             Packet::Publish(publish) if publish.topic.is_empty() => {
-                Some(Happening::Ended("a message came with a topic alias, though we allow none".to_owned()))
+                Some(Happening::broken("a message came with a topic alias, though we allow none"))
             }
             Packet::Publish(publish) => Some(Happening::Message(publish)),
-            Packet::PubAck(_) => Some(Happening::Published),
-            Packet::Disconnect(word) => Some(Happening::Ended(format!("the broker disconnected us: {:?}", word.reason_code))),
+            Packet::PubAck(PubAck { reason: PubAckReason::Success | PubAckReason::NoMatchingSubscribers, .. }) => {
+                Some(Happening::Published)
+            }
+            Packet::PubAck(PubAck { reason, .. }) => Some(Happening::Refused(reason)),
+            Packet::Disconnect(Disconnect { reason_code: DisconnectReasonCode::SessionTakenOver, .. }) => {
+                Some(Happening::Ended(End::TakenOver))
+            }
+            Packet::Disconnect(word) => Some(Happening::broken(format!("the broker disconnected us: {:?}", word.reason_code))),
             // Answers to pings only show that the broker lives, which the wait above has noted; the rest we never ask for.
             Packet::PingResp(_)
             | Packet::PingReq(_)
@@ -146,7 +184,7 @@ impl Connection {
         if refused.is_empty() && codes.len() == self.filters.len() {
             Happening::Subscribed
         } else {
-            Happening::Ended(format!(
+            Happening::broken(format!(
                 "the broker does not grant {} at QoS 1: allow this user to read it in the broker's access list",
                 if refused.is_empty() { "every filter".to_owned() } else { refused.join(", ") }
             ))
@@ -176,11 +214,11 @@ impl Connection {
 }
 
 /// Serves the client until its first error.
-async fn poll(mut event_loop: EventLoop, events: mpsc::Sender<Result<Event, String>>) {
+async fn poll(mut event_loop: EventLoop, events: mpsc::Sender<Result<Event, End>>) {
     loop {
         let polled = event_loop.poll().await;
         let over = polled.is_err();
-        if events.send(polled.map_err(|fault| fault.to_string())).await.is_err() || over {
+        if events.send(polled.map_err(|fault| End::of(&fault))).await.is_err() || over {
             return;
         }
     }

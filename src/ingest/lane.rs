@@ -10,9 +10,11 @@ use tokio::sync::mpsc;
 use tokio::sync::watch;
 
 use super::acks::AckRing;
-use super::connection::{Connection, Endpoint, Happening, Purpose};
+use super::connection::{Connection, End, Endpoint, Happening, Purpose};
 use super::intake::{Arrival, Intake, Post, Receipt, Told};
 use super::probe::{Listening, NewestProbe, Return};
+use super::publisher::{ProbesTaken, TAKEN_OVER};
+use super::takeover::Takeovers;
 use crate::alert::Lane;
 use crate::clock;
 use crate::device::{Reject, RejectReason};
@@ -38,6 +40,7 @@ pub(super) struct Parts {
     pub(super) deliveries: Deliveries,
     pub(super) rulebook: watch::Receiver<Arc<Rulebook>>,
     pub(super) receipts: mpsc::Sender<Receipt>,
+    pub(super) probes_taken: ProbesTaken,
     pub(super) partitions: PartitionCount,
     pub(super) health: Health,
     pub(super) ending: Ending,
@@ -56,6 +59,11 @@ pub(super) struct LaneTask {
     kafka: KafkaAnswers,
     /// By when the next of our probes must be back; none before the filters are granted.
     probe_due_at: Option<i64>,
+    /// When anything last came from the broker on a filter.
+    came_at: i64,
+    /// Set while a probe is overdue and none has come back since.
+    deaf: bool,
+    takeovers: Takeovers,
 }
 
 /// What waits in the ring.
@@ -70,7 +78,7 @@ struct Waiting {
 /// Why a connection's turn is over.
 enum Over {
     Ending,
-    Broken(String),
+    Ended(End),
 }
 
 impl LaneTask {
@@ -86,6 +94,9 @@ impl LaneTask {
         Self {
             kafka: KafkaAnswers::new(&parts.health, &part, clock::wall_millis()),
             probe_due_at: None,
+            came_at: 0,
+            deaf: false,
+            takeovers: Takeovers::default(),
             part,
             listening: Listening::new(post.lane, post.incarnation, purpose.filters.len()),
             newest_probe: NewestProbe::default(),
@@ -102,22 +113,51 @@ impl LaneTask {
         let mut wait_millis = limits::RECONNECT_MILLIS_MIN;
         loop {
             let began_at = clock::wall_millis();
-            let why = match self.connection().await {
+            let end = match self.connection().await {
                 Over::Ending => break,
-                Over::Broken(why) => why,
+                Over::Ended(end) => end,
             };
+            let now_millis = clock::wall_millis();
             metrics::mqtt_connected(&self.parts.post.feed.name, self.parts.post.lane, false);
             metrics::mqtt_reconnect(&self.parts.post.feed.name, self.parts.post.lane);
-            self.parts.health.not_ready(&self.part, &why);
-            let lasted = clock::wall_millis() - began_at > limits::MQTT_SILENCE_MILLIS_MAX.cast_signed();
-            wait_millis = if lasted { limits::RECONNECT_MILLIS_MIN } else { (wait_millis * 2).min(limits::RECONNECT_MILLIS_MAX) };
-            tokio::select! {
-                () = tokio::time::sleep(Duration::from_millis(wait_millis)) => {}
-                () = self.parts.ending.wait() => break,
+            let away_millis = match end {
+                End::TakenOver => {
+                    metrics::mqtt_taken_over(&self.parts.post.feed.name, self.parts.post.lane);
+                    self.parts.health.not_ready(&self.part, TAKEN_OVER);
+                    self.takeovers.happened(now_millis)
+                }
+                End::Broken(why) => {
+                    self.parts.health.not_ready(&self.part, &why);
+                    let lasted = now_millis - began_at > limits::MQTT_SILENCE_MILLIS_MAX.cast_signed();
+                    wait_millis =
+                        if lasted { limits::RECONNECT_MILLIS_MIN } else { (wait_millis * 2).min(limits::RECONNECT_MILLIS_MAX) };
+                    wait_millis
+                }
+            };
+            if self.stay_away(away_millis).await {
+                break;
             }
+        }
+        for part in self.further_parts() {
+            self.parts.health.gone(&part);
         }
         self.parts.health.gone(&self.part);
         self.kafka.gone();
+    }
+
+    /// Waits before the next connection, looking once a second all the same; true where the end came meanwhile.
+    async fn stay_away(&mut self, millis: u64) -> bool {
+        let back_at = tokio::time::Instant::now() + Duration::from_millis(millis);
+        let mut second = tokio::time::interval(Duration::from_secs(1));
+        loop {
+            tokio::select! {
+                () = self.parts.ending.wait() => return true,
+                () = tokio::time::sleep_until(back_at) => return false,
+                _ = second.tick() => self.look_around(clock::wall_millis()),
+                // Of the last connection: nothing waits for it any more, but the writer counts what was not taken.
+                delivery = self.parts.deliveries.next() => if delivery.is_some() { self.kafka.answered(clock::wall_millis()) },
+            }
+        }
     }
 
     /// One connection from its beginning to its end.
@@ -133,15 +173,17 @@ impl LaneTask {
             let turn = tokio::select! {
                 biased;
                 () = self.parts.ending.wait() => break Over::Ending,
-                _ = second.tick() => {
-                    self.look(clock::wall_millis());
-                    Ok(())
-                }
+                _ = second.tick() => self.look(&ring, clock::wall_millis()),
                 delivery = self.parts.deliveries.next() => self.delivered(delivery.as_ref(), &mut ring, &connection),
-                happening = connection.next(), if self.parts.writer.has_room() => self.happened(happening, &mut ring, &connection),
+                happening = connection.next(), if self.parts.writer.has_room() => {
+                    if let Happening::Ended(end) = happening {
+                        break Over::Ended(end);
+                    }
+                    self.happened(happening, &mut ring, &connection)
+                }
             };
             if let Err(why) = turn {
-                break Over::Broken(why);
+                break Over::Ended(End::Broken(why));
             }
         };
         if matches!(over, Over::Ending) {
@@ -159,15 +201,19 @@ impl LaneTask {
                 let now_millis = clock::wall_millis();
                 self.listening.subscribed(ProbeMillis::new(now_millis));
                 self.probe_due_at = Some(now_millis + limits::BLIND_MILLIS);
-                self.parts.health.ready(&self.part);
+                self.came_at = now_millis;
+                if !self.deaf {
+                    self.parts.health.not_ready(&self.part, "subscribed; our probes come back behind what waited in the broker");
+                }
                 metrics::mqtt_connected(&self.parts.post.feed.name, self.parts.post.lane, true);
             }
             Happening::Message(publish) => {
+                self.came_at = clock::wall_millis();
                 self.message(publish, ring);
                 return self.acknowledge(ring, connection);
             }
-            Happening::Published => {}
-            Happening::Ended(why) => return Err(why),
+            // A lane publishes nothing; its end was taken before.
+            Happening::Published | Happening::Refused(_) | Happening::Ended(_) => {}
         }
         Ok(())
     }
@@ -227,20 +273,70 @@ impl LaneTask {
         }
     }
 
-    /// Once a second: whether Kafka answers, and whether our probes come back.
-    fn look(&mut self, now_millis: i64) {
-        self.kafka.look(self.parts.writer.pending(), now_millis);
-        if self.probe_due_at.is_some_and(|due_at| due_at <= now_millis) {
-            let topics: Vec<String> =
-                self.parts.post.sources().map(|source| source.filter.probe_topic(&self.parts.post.ingester)).collect();
+    /// Once a second: whether our probes come back. A subscription that the broker no longer serves is asked for anew.
+    fn look(&mut self, ring: &AckRing<Waiting>, now_millis: i64) -> Result<(), String> {
+        self.look_around(now_millis);
+        if self.probe_due_at.is_none_or(|due_at| now_millis < due_at) {
+            return Ok(());
+        }
+        self.deaf = true;
+        let seconds = limits::BLIND_MILLIS / 1_000;
+        if ring.len() > 0 {
             let why = format!(
-                "none of our probes has come back for {} s or more: allow this user to publish on {} in the broker's access list; \
-                 or Kafka holds up what is before them",
-                limits::BLIND_MILLIS / 1_000,
-                topics.join(" and ")
+                "none of our probes is through for {seconds} s or more: Kafka has not acknowledged what came before them"
             );
             self.parts.health.not_ready(&self.part, why);
+            return Ok(());
         }
+        let silent = now_millis - self.came_at >= limits::BLIND_MILLIS;
+        let uneven = self.listening.spread_millis() >= limits::BLIND_MILLIS;
+        if self.parts.probes_taken.lately(now_millis) && (silent || uneven) {
+            return Err(format!(
+                "the broker takes our probes and for {seconds} s has handed none back on {}: allow this user to read there in the broker's \
+                 access list. Subscribing anew",
+                self.purpose.filters.join(" and ")
+            ));
+        }
+        let topics: Vec<String> =
+            self.parts.post.sources().map(|source| source.filter.probe_topic(&self.parts.post.ingester)).collect();
+        let why = format!(
+            "none of our probes has come back for {seconds} s or more: allow this user to publish on {} in the broker's access list; \
+             or much still waits in the broker before them",
+            topics.join(" and ")
+        );
+        self.parts.health.not_ready(&self.part, why);
+        Ok(())
+    }
+
+    /// Once a second, connected or not: whether Kafka answers, whether our clock agrees with its, whether somebody bears our name.
+    fn look_around(&mut self, now_millis: i64) {
+        self.kafka.look(self.parts.writer.pending(), now_millis);
+        let off_millis = self.parts.writer.clock_off();
+        metrics::clock_off(&self.part, off_millis);
+        let [clock, name] = self.further_parts();
+        if off_millis == 0 {
+            self.parts.health.gone(&clock);
+        } else {
+            let seconds = off_millis.unsigned_abs() / 1_000;
+            let side = if off_millis > 0 { "ahead of" } else { "behind" };
+            self.parts.health.not_ready(
+                &clock,
+                format!(
+                    "this machine's clock is {seconds} s or more {side} Kafka's: mend NTP here, or there. What we hear counts for nothing \
+                     while we are ahead; presses and reports go on"
+                ),
+            );
+        }
+        if self.takeovers.is_shown(now_millis) {
+            self.parts.health.not_ready(&name, TAKEN_OVER);
+        } else {
+            self.parts.health.gone(&name);
+        }
+    }
+
+    /// Parts of their own, so that a word about clock or name stands beside the one about the connection.
+    fn further_parts(&self) -> [String; 2] {
+        [format!("{} clock", self.part), format!("{} name", self.part)]
     }
 
     /// What the return of one of our probes proves, once all before it is acknowledged.
@@ -248,6 +344,7 @@ impl LaneTask {
         match self.listening.returned(source, probe) {
             Return::Heard(heard) => {
                 self.probe_due_at = Some(clock::wall_millis() + limits::BLIND_MILLIS);
+                self.deaf = false;
                 self.parts.health.ready(&self.part);
                 Some(heard)
             }
@@ -266,7 +363,7 @@ impl LaneTask {
         ring: &mut AckRing<Waiting>,
         connection: &Connection,
     ) -> Result<(), String> {
-        let Some(&Delivery { ticket, outcome }) = delivery else { return Err("the Kafka writer has ended".to_owned()) };
+        let Some(&Delivery { ticket, outcome, .. }) = delivery else { return Err("the Kafka writer has ended".to_owned()) };
         match outcome {
             Outcome::Stored => {
                 self.kafka.answered(clock::wall_millis());

@@ -9,6 +9,7 @@ mod lane;
 mod probe;
 mod publisher;
 mod quarantine;
+mod takeover;
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -29,7 +30,7 @@ use crate::shutdown::Ending;
 use connection::Endpoint;
 use intake::Post;
 use lane::{LaneTask, Parts};
-use publisher::Publishing;
+use publisher::{ProbesTaken, Publishing};
 
 /// Why an ingester refuses to start; each names the mend.
 #[derive(Debug, thiserror::Error)]
@@ -122,6 +123,7 @@ fn start_feed(
 ) -> Result<(), StartFault> {
     let endpoint = endpoint(feed)?;
     let (sender, receiver) = mpsc::channel(limits::RECEIPTS_WAITING_MAX);
+    let probes_taken = ProbesTaken::default();
     for lane in Lane::ALL {
         let post = Post {
             feed: feed.clone(),
@@ -140,6 +142,7 @@ fn start_feed(
             deliveries,
             rulebook: ground.rulebook.clone(),
             receipts: sender.clone(),
+            probes_taken: probes_taken.clone(),
             partitions: ground.partitions,
             health: ground.health.clone(),
             ending: ground.ending.clone(),
@@ -152,6 +155,7 @@ fn start_feed(
         endpoint: endpoint.clone(),
         ingester: settings.name.clone(),
         incarnation,
+        probes_taken: probes_taken.clone(),
         health: ground.health.clone(),
         ending: ground.ending.clone(),
     };

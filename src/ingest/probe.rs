@@ -91,6 +91,15 @@ impl Listening {
         self.subscribed_at = Some(at);
     }
 
+    /// By how many milliseconds the filter furthest behind is behind the foremost one. They share one session and its order, so more
+    /// than a moment means that the broker no longer serves that filter.
+    pub(super) fn spread_millis(&self) -> i64 {
+        let newest = self.back.iter().flatten().max();
+        let oldest = self.back.iter().map(|back| back.unwrap_or_default()).min();
+        let numbers = newest.zip(oldest).map_or(0, |(newest, oldest)| newest - oldest);
+        i64::try_from(numbers).unwrap_or(i64::MAX).saturating_mul(limits::PROBE_MILLIS)
+    }
+
     /// A probe of our own came back on a filter.
     pub(super) fn returned(&mut self, filter: usize, probe: &Probe) -> Return {
         let this_run = probe.incarnation == self.incarnation;
@@ -125,7 +134,7 @@ impl Listening {
     }
 }
 
-/// The newest probe of anybody on a connection: what contact and the ids of messages lean on.
+/// The newest probe of anybody on a connection, by when it was sent: what contact and the ids of messages lean on.
 #[derive(Debug, Default)]
 pub(super) struct NewestProbe {
     newest: Option<(ProbeRef, i64)>,
@@ -133,9 +142,13 @@ pub(super) struct NewestProbe {
 
 impl NewestProbe {
     /// A probe came, now, by our clock in milliseconds. One from the future (a wrong clock, or a forger) counts for nothing: what
-    /// came after it would seem alive until then.
+    /// came after it would seem alive until then. Nor does one of a mirrored ingester whose clock is behind: what came after it
+    /// would seem older than it is, and its device nearer to silence; unless no newer one comes any more (a clock was set back).
     pub(super) fn saw(&mut self, probe: ProbeRef, now_millis: i64) {
-        if probe.sent_at.get() <= now_millis.saturating_add(limits::CLOCK_FAULT_MILLIS) {
+        let ahead = probe.sent_at.get() > now_millis.saturating_add(limits::CLOCK_FAULT_MILLIS);
+        let older = self.newest.as_ref().is_some_and(|(newest, _)| probe.sent_at < newest.sent_at);
+        let counts = !(ahead || older && self.is_fresh(now_millis));
+        if counts {
             self.newest = Some((probe, now_millis));
         }
     }
@@ -226,6 +239,30 @@ mod tests {
         newest.saw(named(60), 6_000);
         assert_eq!(newest.get().map(|probe| probe.number), Some(5));
         assert!(newest.is_fresh(8_000) && !newest.is_fresh(8_001));
+    }
+
+    #[test]
+    fn a_probe_of_a_clock_that_is_behind_makes_nothing_older() {
+        let (mut newest, named) = (NewestProbe::default(), |number| probe(number).named(IngesterName::parse("a").unwrap()));
+        newest.saw(named(700), 700_000);
+        let behind = Probe { sent_at: ProbeMillis::new(100_000), ..probe(3) }.named(IngesterName::parse("b").unwrap());
+        newest.saw(behind.clone(), 700_500);
+        assert_eq!(newest.get().map(|probe| probe.number), Some(700));
+        newest.saw(behind, 705_001);
+        assert_eq!(newest.get().map(|probe| probe.number), Some(3), "no other has come for 5 s");
+    }
+
+    #[test]
+    fn a_filter_that_the_broker_no_longer_serves_falls_behind() {
+        let mut listening = listening(2);
+        for number in 1..=12 {
+            listening.returned(0, &probe(number));
+            if number <= 2 {
+                listening.returned(1, &probe(number));
+            }
+        }
+        assert_eq!(listening.spread_millis(), 10_000);
+        assert_eq!(self::listening(1).spread_millis(), 0);
     }
 
     #[test]

@@ -1,12 +1,15 @@
 //! The two connections that publish: probes once a second, and receipts. Neither acknowledges anything (TRAPS R5).
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
 
-use super::connection::{Connection, Endpoint, Happening, Purpose};
+use super::connection::{Connection, End, Endpoint, Happening, Purpose};
 use super::intake::Receipt;
 use super::probe::Probe;
+use super::takeover::Takeovers;
 use crate::clock;
 use crate::config::FeedSettings;
 use crate::device::mqtt_topic;
@@ -16,12 +19,33 @@ use crate::limits;
 use crate::shutdown::Ending;
 use crate::time::ProbeMillis;
 
+/// What a connection says whose session another client took.
+pub(super) const TAKEN_OVER: &str = "another client has connected under our MQTT client id, and the broker gave it our session: two \
+    processes bear the same ingest.name, or a device took our client id. Give each ingester a name of its own, and let the broker's access \
+    list reserve client ids that begin with lonewatch-";
+
+/// When the MQTT broker last took a probe of this feed. A lane to which none comes back knows by it where the fault is.
+#[derive(Clone, Debug, Default)]
+pub(super) struct ProbesTaken(Arc<AtomicI64>);
+
+impl ProbesTaken {
+    fn note(&self, now_millis: i64) {
+        self.0.store(now_millis, Ordering::Relaxed);
+    }
+
+    /// Whether it took one in the last 10 s.
+    pub(super) fn lately(&self, now_millis: i64) -> bool {
+        now_millis - self.0.load(Ordering::Relaxed) < limits::BLIND_MILLIS
+    }
+}
+
 /// What both connections need.
 pub(super) struct Publishing {
     pub(super) feed: FeedSettings,
     pub(super) endpoint: Endpoint,
     pub(super) ingester: IngesterName,
     pub(super) incarnation: Incarnation,
+    pub(super) probes_taken: ProbesTaken,
     pub(super) health: Health,
     pub(super) ending: Ending,
 }
@@ -32,7 +56,8 @@ impl Publishing {
         let topics = self.feed.sources.iter().map(|source| source.filter.probe_topic(&self.ingester)).collect();
         let mut beat = tokio::time::interval(Duration::from_millis(limits::PROBE_MILLIS.unsigned_abs()));
         beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let probes = Probes { topics, beat, incarnation: self.incarnation, number: 0 };
+        let taken = self.probes_taken.clone();
+        let probes = Probes { topics, beat, incarnation: self.incarnation, number: 0, taken };
         self.serve("probes", probes).await;
     }
 
@@ -45,32 +70,65 @@ impl Publishing {
     /// Publishes what comes of a source, over connection after connection, until the source or the process ends.
     async fn serve(mut self, role: &str, mut source: impl Source) {
         let part = format!("feed {} {role}", self.feed.name);
+        let mut takeovers = Takeovers::default();
         loop {
-            let mut connection = self.open(role);
-            let mut connected = false;
-            let why = loop {
-                let stops = !connected || source.ends_with_the_process();
-                tokio::select! {
-                    () = self.ending.wait(), if stops => return connection.close().await,
-                    happening = connection.next() => match happening {
-                        Happening::Connected => {
-                            connected = true;
-                            self.health.ready(&part);
-                        }
-                        Happening::Ended(why) => break why,
-                        Happening::Published | Happening::Subscribed | Happening::Message(_) => {}
-                    },
-                    next = source.next(), if connected => {
-                        let Some(messages) = next else { return connection.close().await };
-                        let sent = messages.into_iter().try_for_each(|(mqtt_topic, payload)| connection.publish(&mqtt_topic, payload));
-                        if let Err(why) = sent {
-                            break why;
+            let End::Broken(why) = (match self.connection(role, &part, &mut source).await {
+                Some(end) => end,
+                None => return,
+            }) else {
+                let away_millis = takeovers.happened(clock::wall_millis());
+                if self.pause(&part, TAKEN_OVER, away_millis).await {
+                    return;
+                }
+                continue;
+            };
+            if self.pause(&part, &why, limits::RECONNECT_MILLIS_MIN * 4).await {
+                return;
+            }
+        }
+    }
+
+    /// One connection; none where all is published, or the process ends.
+    async fn connection(&mut self, role: &str, part: &str, source: &mut impl Source) -> Option<End> {
+        let mut connection = self.open(role);
+        let mut connected = false;
+        let mut refused_at = None;
+        loop {
+            let stops = !connected || source.ends_with_the_process();
+            tokio::select! {
+                () = self.ending.wait(), if stops => {
+                    connection.close().await;
+                    return None;
+                }
+                happening = connection.next() => match happening {
+                    Happening::Connected => {
+                        connected = true;
+                        self.health.ready(part);
+                    }
+                    Happening::Published => {
+                        let now_millis = clock::wall_millis();
+                        source.published(now_millis);
+                        if refused_at.take_if(|at| now_millis - *at > limits::PUBLISH_REFUSED_SHOWN_MILLIS).is_some() {
+                            self.health.ready(part);
                         }
                     }
+                    Happening::Refused(reason) => {
+                        refused_at = Some(clock::wall_millis());
+                        self.health.not_ready(part, source.refused_words(&format!("{reason:?}")));
+                    }
+                    Happening::Ended(end) => return Some(end),
+                    Happening::Subscribed | Happening::Message(_) => {}
+                },
+                next = source.next(), if connected => {
+                    let Some(messages) = next else {
+                        connection.close().await;
+                        return None;
+                    };
+                    let sent = messages.into_iter().try_for_each(|(mqtt_topic, payload)| connection.publish(&mqtt_topic, payload));
+                    if let Err(why) = sent {
+                        return Some(End::Broken(why));
+                    }
                 }
-            };
-            if self.pause(&part, &why).await {
-                return;
             }
         }
     }
@@ -84,11 +142,11 @@ impl Publishing {
         Connection::open(&self.endpoint, &purpose)
     }
 
-    /// Waits a moment before the next attempt; true where the end came meanwhile.
-    async fn pause(&mut self, part: &str, why: &str) -> bool {
+    /// Waits before the next attempt; true where the end came meanwhile.
+    async fn pause(&mut self, part: &str, why: &str, millis: u64) -> bool {
         self.health.not_ready(part, why);
         tokio::select! {
-            () = tokio::time::sleep(Duration::from_millis(limits::RECONNECT_MILLIS_MIN * 4)) => false,
+            () = tokio::time::sleep(Duration::from_millis(millis)) => false,
             () = self.ending.wait() => true,
         }
     }
@@ -101,6 +159,12 @@ trait Source {
 
     /// Whether the source goes on for ever, so that the process ends it.
     fn ends_with_the_process(&self) -> bool;
+
+    /// The broker took a message of it.
+    fn published(&self, now_millis: i64);
+
+    /// What to say where the broker will have none of it, for this reason.
+    fn refused_words(&self, reason: &str) -> String;
 }
 
 /// A probe a second on each MQTT topic.
@@ -109,6 +173,7 @@ struct Probes {
     beat: tokio::time::Interval,
     incarnation: Incarnation,
     number: u64,
+    taken: ProbesTaken,
 }
 
 impl Source for Probes {
@@ -123,6 +188,17 @@ impl Source for Probes {
     fn ends_with_the_process(&self) -> bool {
         true
     }
+
+    fn published(&self, now_millis: i64) {
+        self.taken.note(now_millis);
+    }
+
+    fn refused_words(&self, reason: &str) -> String {
+        format!(
+            "the broker refuses our probes ({reason}): allow this user to publish on {} in the broker's access list",
+            self.topics.join(" and ")
+        )
+    }
 }
 
 /// Receipts, each to its device.
@@ -136,5 +212,15 @@ impl Source for Receipts {
 
     fn ends_with_the_process(&self) -> bool {
         false
+    }
+
+    fn published(&self, _now_millis: i64) {}
+
+    fn refused_words(&self, reason: &str) -> String {
+        format!(
+            "the broker refuses receipts ({reason}), and devices repeat their presses: allow this user to publish on {} in the broker's \
+             access list",
+            mqtt_topic::receipt_topic("+")
+        )
     }
 }

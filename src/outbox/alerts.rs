@@ -93,7 +93,7 @@ impl AlertWriter {
 
     /// Takes what Kafka has answered.
     pub(super) fn settle(&mut self) {
-        while let Some(Delivery { ticket, outcome }) = self.deliveries.try_next() {
+        while let Some(Delivery { ticket, outcome, .. }) = self.deliveries.try_next() {
             match outcome {
                 Outcome::Stored => self.stored(ticket),
                 Outcome::Refused(reason) => self.refused(ticket, reason),

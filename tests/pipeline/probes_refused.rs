@@ -13,7 +13,7 @@ const ACCESS: &str = "topic read #\ntopic write lw/v1/dev-1/#\n";
 fn refused_probes_make_us_unready_and_blind_and_presses_go_through() {
     let options = MosquittoOptions { acl: Some(ACCESS.to_owned()), ..MosquittoOptions::default() };
     let site = Site::new(World::with_mosquitto("probes-refused", &options), &Rules::of(&["dev-1"]));
-    let role = site.start("run");
+    let role = site.launch("run");
     let alerts = Follower::start(&site.world.kafka, &site.alerts_topic());
     wait_for(SOON, "/readyz to name the MQTT topics", || match role.get("/readyz") {
         (503, text) if text.contains("lw/v1/_probe-a/duress") && text.contains("access list") => Ok(()),

@@ -6,14 +6,16 @@ use std::time::{Duration, Instant};
 
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::error::{KafkaError, KafkaResult};
-use rdkafka::message::{DeliveryResult, Message as _};
+use rdkafka::message::{DeliveryResult, Message as _, Timestamp};
 use rdkafka::producer::{BaseProducer, BaseRecord, NoCustomPartitioner, Producer as _, ProducerContext};
 use rdkafka::types::RDKafkaErrorCode as Code;
 use rdkafka::{ClientContext, Statistics};
 use tokio::sync::mpsc::UnboundedSender;
 
+use super::drift::Drift;
 use super::queue::{Entry, Queues};
 use super::{Delivery, Urgency};
+use crate::clock;
 use crate::kafka::cluster::{Cluster, log_line};
 use crate::kafka::fault::{Fault, FaultKind, kind_of_code};
 use crate::limits;
@@ -42,6 +44,8 @@ pub(super) fn config(cluster: &Cluster, client_id: &str, urgency: Urgency) -> Cl
 }
 
 type Producer = BaseProducer<Answers, NoCustomPartitioner>;
+/// When Kafka appended the record, if it said so; or why it did not.
+type Answer = Result<Option<i64>, Code>;
 
 /// What the writer's caller, its thread and librdkafka's callbacks share.
 pub(super) struct Shared {
@@ -59,6 +63,15 @@ struct State {
     spent: bool,
     closed: bool,
     trouble: Option<Fault>,
+    drift: Drift,
+}
+
+/// When Kafka appended a record, by its own clock; none where the topic bears the writer's time.
+const fn append_time(timestamp: Timestamp) -> Option<i64> {
+    match timestamp {
+        Timestamp::LogAppendTime(at) => Some(at),
+        Timestamp::CreateTime(_) | Timestamp::NotAvailable => None,
+    }
 }
 
 /// librdkafka's callbacks for one producer.
@@ -87,7 +100,7 @@ impl ProducerContext for Answers {
     fn delivery(&self, result: &DeliveryResult<'_>, number: usize) {
         let Some(shared) = self.shared.upgrade() else { return };
         let (message, answer) = match result {
-            Ok(message) => (message, Ok(())),
+            Ok(message) => (message, Ok(append_time(message.timestamp()))),
             Err((error, message)) => (message, Err(error.rdkafka_error_code().unwrap_or(Code::Fail))),
         };
         let Ok(partition) = u32::try_from(message.partition()) else { return };
@@ -97,8 +110,15 @@ impl ProducerContext for Answers {
 
 impl Shared {
     pub(super) fn open(config: ClientConfig, outcomes: UnboundedSender<Delivery>) -> Result<Arc<Self>, Fault> {
-        let state =
-            State { queues: Queues::default(), producer: None, generation: 0, spent: false, closed: false, trouble: None };
+        let state = State {
+            queues: Queues::default(),
+            producer: None,
+            generation: 0,
+            spent: false,
+            closed: false,
+            trouble: None,
+            drift: Drift::default(),
+        };
         let shared = Arc::new(Self { state: Mutex::new(state), emptied: Condvar::new(), config, outcomes });
         let producer = shared.new_producer(0).map_err(|error| Fault::of(&error, "opening a Kafka producer"))?;
         shared.lock().producer = Some(Arc::new(producer));
@@ -122,6 +142,10 @@ impl Shared {
 
     pub(super) fn pending(&self) -> usize {
         self.lock().queues.pending()
+    }
+
+    pub(super) fn clock_off(&self, now_millis: i64) -> i64 {
+        self.lock().drift.shown(now_millis)
     }
 
     pub(super) fn oldest_pending_age(&self) -> Option<Duration> {
@@ -173,20 +197,23 @@ impl Shared {
         }
     }
 
-    fn answered(&self, generation: u64, place: (&str, u32), number: usize, answer: Result<(), Code>) {
+    fn answered(&self, generation: u64, place: (&str, u32), number: usize, answer: Answer) {
         let mut state = self.lock();
         if state.generation == generation {
             self.settle(&mut state, place, number, answer);
         }
     }
 
-    fn settle(&self, state: &mut State, place: (&str, u32), number: usize, answer: Result<(), Code>) {
+    fn settle(&self, state: &mut State, place: (&str, u32), number: usize, answer: Answer) {
         state.trouble = match answer {
-            Ok(()) => None,
+            Ok(_) => None,
             Err(code) => Some(Fault::new(kind_of_code(code), format!("writing {}: {code}", place.0))),
         };
         state.spent |= answer.is_err_and(|code| kind_of_code(code) == FaultKind::Fatal);
-        if let Some(delivery) = state.queues.answered(place, number, answer, instant()) {
+        if let Some(delivery) = state.queues.answered(place, number, answer.map(|_| ()), instant()) {
+            if let Ok(Some(appended_at)) = answer {
+                state.drift.note(delivery.written_at, appended_at, clock::wall_millis());
+            }
             // The receiver goes first only when the whole lane is torn down; then nobody waits for outcomes.
             let _torn_down = self.outcomes.send(delivery);
             if state.queues.pending() == 0 {

@@ -9,6 +9,7 @@
 //! Outcomes are taken from [`Deliveries`], by awaiting (lanes) or by polling (the detector's thread).
 
 mod client;
+mod drift;
 mod queue;
 
 use std::sync::Arc;
@@ -22,6 +23,7 @@ use self::client::Shared;
 use self::queue::Entry;
 use super::cluster::Cluster;
 use super::fault::Fault;
+use crate::clock;
 use crate::journal::{Partition, PartitionCount};
 use crate::limits;
 
@@ -49,6 +51,8 @@ pub struct Delivery {
     pub ticket: Ticket,
     /// What became of it.
     pub outcome: Outcome,
+    /// When it was handed to the writer, by our clock; milliseconds since the epoch.
+    pub written_at: i64,
 }
 
 /// Stored, or refused for good.
@@ -141,7 +145,7 @@ impl Writer {
     pub fn write(&self, ticket: Ticket, record: Outgoing) {
         let partition = record.partition.unwrap_or_else(|| self.partitions.of(&record.key));
         self.occupied.fetch_add(1, Ordering::Relaxed);
-        self.shared.write(Entry::new(ticket, record, partition));
+        self.shared.write(Entry::new(ticket, record, partition, clock::wall_millis()));
     }
 
     /// Whether another record fits the limit: [`limits::WRITER_PENDING_MAX`] whose outcomes the caller has not yet taken.
@@ -152,6 +156,12 @@ impl Writer {
     /// Records that Kafka has not answered for yet.
     pub fn pending(&self) -> usize {
         self.shared.pending()
+    }
+
+    /// By how many milliseconds our clock is ahead of Kafka's (behind where negative), at least, as records that it stored in the
+    /// last [`limits::CLOCK_FAULT_SHOWN_MILLIS`] have proved; 0 where none did.
+    pub fn clock_off(&self) -> i64 {
+        self.shared.clock_off(clock::wall_millis())
     }
 
     /// For how long the oldest of them has waited.

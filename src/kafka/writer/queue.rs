@@ -25,13 +25,16 @@ pub(super) struct Entry {
     pub(super) key: String,
     pub(super) payload: Vec<u8>,
     written_at: Instant,
+    /// By the wall clock; milliseconds since the epoch.
+    written_at_millis: i64,
 }
 
 impl Entry {
     #[allow(clippy::disallowed_methods, reason = "ages of waiting records are measured, not decided by")]
-    pub(super) fn new(ticket: Ticket, record: Outgoing, partition: Partition) -> Self {
+    pub(super) fn new(ticket: Ticket, record: Outgoing, partition: Partition, now_millis: i64) -> Self {
         let Outgoing { topic, key, payload, .. } = record;
-        Self { number: 0, ticket, topic, partition: partition.0, key, payload, written_at: Instant::now() }
+        let (written_at, written_at_millis) = (Instant::now(), now_millis);
+        Self { number: 0, ticket, topic, partition: partition.0, key, payload, written_at, written_at_millis }
     }
 }
 
@@ -163,7 +166,8 @@ impl Queues {
         let entry = queue.entries.remove(at)?;
         queue.sent = queue.sent.saturating_sub(1);
         self.pending -= 1;
-        Some(Delivery { ticket: entry.ticket, outcome: refused.map_or(Outcome::Stored, Outcome::Refused) })
+        let outcome = refused.map_or(Outcome::Stored, Outcome::Refused);
+        Some(Delivery { ticket: entry.ticket, outcome, written_at: entry.written_at_millis })
     }
 
     /// Lets go of what is held and due, and names those queues so that they are sent again.

@@ -145,7 +145,7 @@ fn start() -> Instant {
 fn sent(count: u64) -> Queues {
     let mut queues = Queues::default();
     for n in 0..count {
-        queues.push(Entry::new(Ticket(n), outgoing("t", 0, b"x"), Partition(0)));
+        queues.push(Entry::new(Ticket(n), outgoing("t", 0, b"x"), Partition(0), 0));
     }
     while queues.next_to_send("t", 0).is_some() {}
     queues
@@ -175,7 +175,7 @@ fn a_missing_topic_is_tried_for_a_while_before_its_records_are_refused() {
     assert_eq!(queues.release(late).len(), 1);
     assert_eq!(queues.next_to_send("t", 0).map(|entry| entry.number), Some(0));
     let refused = queues.answered(("t", 0), 0, Err(Code::UnknownTopicOrPartition), late).unwrap();
-    assert_eq!(refused, Delivery { ticket: Ticket(0), outcome: Outcome::Refused(RefusedReason::TopicGone) });
+    assert_eq!(refused, Delivery { ticket: Ticket(0), outcome: Outcome::Refused(RefusedReason::TopicGone), written_at: 0 });
     assert_eq!(queues.next_to_send("t", 0).map(|entry| entry.number), Some(1));
 }
 
