@@ -7,6 +7,7 @@ mod detector_killed;
 mod first_hour;
 mod foreign_record;
 mod kafka_away;
+mod logs_tell_no_positions;
 mod mirrored_ingesters;
 mod mosquitto_away;
 mod owntracks_leaves_a_fence;

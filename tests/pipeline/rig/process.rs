@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
+use super::privacy::coordinate_in;
 use super::wait::{wait_for, wait_until};
 use super::watchdog::Watchdog;
 
@@ -177,6 +178,16 @@ impl Lonewatch {
     pub fn stop(&mut self, deadline: Duration) -> ExitStatus {
         self.0.term();
         self.0.wait_ended(deadline)
+    }
+}
+
+impl Drop for Lonewatch {
+    /// No log of ours may say where somebody is, whatever the test was about. A test that fails already has its own story to tell.
+    fn drop(&mut self) {
+        self.0.kill();
+        if !std::thread::panicking() {
+            assert_eq!(coordinate_in(&self.0.log()), None, "a log holds a coordinate");
+        }
     }
 }
 
