@@ -18,6 +18,7 @@ mod refused_for_good;
 mod rig;
 mod rig_itself;
 mod same_journal_twice;
+mod several_feeds;
 mod shutdown_in_order;
 mod shutdown_without_kafka;
 mod start_refusals;
