@@ -59,7 +59,7 @@ topologySpreadConstraints:
       matchLabels: {{- include "lonewatch.selector" . | nindent 8 }}
 {{- end }}
 containers:
-  - {{- include "lonewatch.container" . | nindent 4 }}
+  - {{ include "lonewatch.container" . | nindent 4 | trim }}
 volumes:
   - name: config
     configMap:
