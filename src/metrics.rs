@@ -5,7 +5,7 @@
 use metrics::Label;
 
 use crate::alert::{Kind, Lane};
-use crate::device::RejectReason;
+use crate::device::{Decoder, RejectReason};
 use crate::ids::FeedName;
 use crate::journal::Partition;
 use crate::machine;
@@ -49,7 +49,9 @@ catalogue! {
     MQTT_MESSAGES: Counter "lonewatch_mqtt_messages_total" ["feed", "lane"]
         "MQTT messages received, probes left out.";
     MQTT_PASSED_OVER: Counter "lonewatch_mqtt_passed_over_total" ["feed"]
-        "MQTT messages that nobody sent (deletions of retained messages), passed over.";
+        "MQTT messages that no device sent (deletions of retained messages, what a gateway concludes by itself), passed over.";
+    UNUSED: Counter "lonewatch_unused_total" ["feed", "decoder", "what"]
+        "MQTT messages with something that no rule reads, by what it is: types of OwnTracks, alarms and events of Traccar.";
     MQTT_CONNECTED: Gauge "lonewatch_mqtt_connected" ["feed", "lane"]
         "1 while the lane's MQTT session is connected and every filter is granted.";
     MQTT_RECONNECTS: Counter "lonewatch_mqtt_reconnects_total" ["feed", "lane"]
@@ -159,7 +161,12 @@ pub fn mqtt_message(feed: &FeedName, lane: Lane) {
     count(MQTT_MESSAGES, lane_of(feed, lane), 1);
 }
 
-/// An MQTT message that nobody sent.
+/// An MQTT message held something that no rule reads.
+pub fn unused(feed: &FeedName, decoder: Decoder, what: &'static str) {
+    count(UNUSED, vec![feed.to_string(), decoder.as_str().to_owned(), what.to_owned()], 1);
+}
+
+/// An MQTT message that no device sent.
 pub fn mqtt_passed_over(feed: &FeedName) {
     count(MQTT_PASSED_OVER, vec![feed.to_string()], 1);
 }

@@ -3,6 +3,8 @@
 
 use std::fmt::Write as _;
 
+use crate::device::Decoder;
+
 /// What a key's value is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -80,9 +82,9 @@ pub(super) const KEYS: &[Key] = &[
     ),
     key(
         "ingest.feeds[].sources[].decoder",
-        Choice(&["native", "owntracks"]),
+        Choice(Decoder::NAMES),
         Some("native"),
-        "The dialect. Without any source a feed has native presses on `lw/v1/+/duress`, native reports on `lw/v1/+/report` and OwnTracks reports on `owntracks/+/+`.",
+        "The dialect ([DEVICES.md](DEVICES.md)). Without any source a feed has native presses on `lw/v1/+/duress`, native reports on `lw/v1/+/report`, wills on `lw/v1/+/status` (`status`), and OwnTracks on `owntracks/+/+` and `owntracks/+/+/event`.",
     ),
     key(
         "detect.name",

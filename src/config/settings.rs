@@ -336,10 +336,8 @@ impl Reading {
                 .map_err(|fault| self.note(node.key("filter"), format!("{text:?} {fault}"), "for example \"lw/v1/+/report\""))
                 .ok()
         });
-        let decoder = match node.text("decoder") {
-            Some("owntracks") => Decoder::Owntracks,
-            Some(_) | None => Decoder::Native,
-        };
+        // A word that is no dialect has been noted as such already.
+        let decoder = node.text("decoder").and_then(Decoder::parse).unwrap_or(Decoder::Native);
         if lane == Some(Lane::Duress) && decoder != Decoder::Native {
             let mend = "leave decoder out; presses of other dialects come inside their reports";
             self.note(node.key("decoder"), "a duress source is native: anything on it is a press", mend);
@@ -388,11 +386,14 @@ fn or_default<'a>(node: Option<&Node<'a>>, section: &str, name: &str) -> &'a str
     node.and_then(|node| node.text(name)).unwrap_or_else(|| default(&format!("{section}.{name}")))
 }
 
+/// Few on purpose: each costs a probe a second and a line of the broker's access list (decision 11).
 fn default_sources() -> Vec<Source> {
     [
         (Lane::Duress, "lw/v1/+/duress", Decoder::Native),
         (Lane::Reports, "lw/v1/+/report", Decoder::Native),
+        (Lane::Reports, "lw/v1/+/status", Decoder::Status),
         (Lane::Reports, "owntracks/+/+", Decoder::Owntracks),
+        (Lane::Reports, "owntracks/+/+/event", Decoder::Owntracks),
     ]
     .into_iter()
     .filter_map(|(lane, filter, decoder)| Some(Source { lane, filter: Filter::parse(filter).ok()?, decoder }))

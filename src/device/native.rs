@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use serde::Deserialize;
 
+use super::json::{centi, parse, percent_of, signed_centi};
 use super::rejected::{Reject, RejectReason};
 use super::report::{Fix, Motion, Report, Signal, Signals, VisitStep};
 use super::{Content, Decoded};
@@ -83,7 +84,7 @@ pub(super) fn decode(payload: &[u8]) -> Result<Decoded, Reject> {
         if report.signals == Signals::default() {
             return Err(reject);
         }
-        Ok(Decoded { content: Content::Report(Box::new(report)), claimed_device, wants_receipt: false, remark: Some(reject) })
+        Ok(Decoded { claimed_device, remark: Some(reject), ..Decoded::report(report) })
     })
 }
 
@@ -114,10 +115,10 @@ fn read(payload: &[u8]) -> Result<Decoded, Reject> {
         signals,
     };
     Ok(Decoded {
-        content: Content::Report(Box::new(report)),
         claimed_device: message.device.map(Cow::into_owned),
         wants_receipt: message.receipt,
         remark,
+        ..Decoded::report(report)
     })
 }
 
@@ -175,42 +176,6 @@ fn salvage(payload: &[u8]) -> (Report, Option<String>) {
     (report, fields.get("device").and_then(serde_json::Value::as_str).map(str::to_owned))
 }
 
-/// Reads JSON, and tells bytes that are not text, text that is not JSON, and JSON of the wrong shape apart.
-pub(super) fn parse<'a, T: Deserialize<'a>>(payload: &'a [u8]) -> Result<T, Reject> {
-    if payload.is_empty() {
-        return Err(Reject::new(RejectReason::Empty, "no bytes; send a JSON object"));
-    }
-    let text = std::str::from_utf8(payload)
-        .map_err(|fault| Reject::new(RejectReason::NotUtf8, format!("not UTF-8 from byte {}", fault.valid_up_to())))?;
-    if nested_too_deep(text) {
-        let detail = format!("nested deeper than {} levels", limits::JSON_DEPTH_MAX);
-        return Err(Reject::new(RejectReason::NotJson, detail));
-    }
-    serde_json::from_str(text).map_err(|fault| {
-        let reason = if fault.is_data() { RejectReason::WrongShape } else { RejectReason::NotJson };
-        Reject::new(reason, fault.to_string())
-    })
-}
-
-/// Whether brackets outside of strings nest deeper than any message needs. The JSON reader skips unknown fields without a limit of its own.
-fn nested_too_deep(text: &str) -> bool {
-    let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);
-    for byte in text.bytes() {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' if in_string => escaped = true,
-            b'"' => in_string = !in_string,
-            b'[' | b'{' if !in_string => depth += 1,
-            b']' | b'}' if !in_string => depth = depth.saturating_sub(1),
-            _ => continue,
-        }
-        if depth > limits::JSON_DEPTH_MAX {
-            return true;
-        }
-    }
-    false
-}
-
 fn read_own_id(id: Option<&OwnId<'_>>, boot: Option<u32>, seq: Option<u64>) -> Result<Option<String>, Reject> {
     let text = match (id, boot, seq) {
         (Some(OwnId::Text(text)), ..) => text.to_string(),
@@ -237,33 +202,6 @@ fn read_fix(fix: &MessageFix) -> Result<Fix, Reject> {
         speed_cm_s: fix.speed.map(|speed| centi("fix.speed", speed)).transpose()?,
         course_cdeg: fix.course.map(|degrees| centi("fix.course", degrees)).transpose()?,
     })
-}
-
-/// A whole percent from 0 to 100.
-pub(super) fn percent_of(field: &str, percent: f64) -> Result<u8, Reject> {
-    if !(0.0..=100.0).contains(&percent) {
-        return Err(Reject::new(RejectReason::OutOfRange, format!("{field} is a percentage from 0 to 100")));
-    }
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 to 100 was checked above")]
-    Ok(percent.round() as u8)
-}
-
-/// Hundredths of a number from 0 to 40 million.
-pub(super) fn centi(field: &str, value: f64) -> Result<u32, Reject> {
-    if !(0.0..=4.0e7).contains(&value) {
-        return Err(Reject::new(RejectReason::OutOfRange, format!("{field} is a number from 0 to 40,000,000")));
-    }
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the range was checked above")]
-    Ok((value * 100.0).round() as u32)
-}
-
-/// Hundredths of a number within ±20 million.
-pub(super) fn signed_centi(field: &str, value: f64) -> Result<i32, Reject> {
-    if !(-2.0e7..=2.0e7).contains(&value) {
-        return Err(Reject::new(RejectReason::OutOfRange, format!("{field} is a number within ±20,000,000")));
-    }
-    #[allow(clippy::cast_possible_truncation, reason = "the range was checked above")]
-    Ok((value * 100.0).round() as i32)
 }
 
 /// The known signals, and a remark for those that are not; letter case and hyphens do not matter.

@@ -55,6 +55,8 @@ pub(super) struct Intake {
     pub(super) press: bool,
     pub(super) quarantined: Option<RejectReason>,
     pub(super) passed_over: bool,
+    /// Something in it is read by no rule: the dialect, and its word for it.
+    pub(super) unused: Option<(Decoder, &'static str)>,
 }
 
 /// A receipt owed once all is stored.
@@ -107,41 +109,45 @@ impl Post {
         id: Result<DeviceId, DeviceId>,
         arrival: &Arrival<'_>,
     ) -> Intake {
-        let (device, illegal) = match id {
-            Ok(device) => (device, None),
-            Err(ours) => {
-                let detail =
-                    "the MQTT topic bears no legal device id: a letter or digit, then up to 63 of letters, digits, . _ -";
-                (ours, Some(Reject::new(RejectReason::IllegalDeviceId, detail)))
-            }
-        };
         let mut read =
             if source.lane == Lane::Duress { read_press(arrival.payload) } else { read(source.decoder, arrival.payload) };
-        let device = self.identify(device, &mut read);
-        if let Some(reject) = illegal {
-            read.reject = Some(reject);
-            if !read.press {
-                return self.quarantine_only(&device, &read, arrival);
-            }
+        let unused = read.unused.map(|what| (source.decoder, what));
+        if read.nothing {
+            return Intake { passed_over: true, unused, ..Intake::default() };
         }
-        if matches!(read.content, Some(MessageContent::Other)) && read.nothing {
-            return Intake { passed_over: true, ..Intake::default() };
+        let device = self.identify(id, &mut read);
+        let nobody = read.reject.as_ref().is_some_and(|reject| reject.reason == RejectReason::IllegalDeviceId);
+        if nobody && !read.press {
+            return self.quarantine_only(&device, &read, arrival);
         }
-        self.write(rulebook, source, device, read, arrival)
+        Intake { unused, ..self.write(rulebook, source, device, read, arrival) }
     }
 
-    /// Whose message it is: the MQTT topic's device. A payload that claims another is not believed, except on a trusted gateway's feed.
-    fn identify(&self, device: DeviceId, read: &mut Read) -> DeviceId {
-        let Some(claimed) = read.claimed_device.take().filter(|claimed| claimed != device.as_str()) else { return device };
-        if self.feed.identity == Identity::Payload
-            && let Ok(claimed) = DeviceId::parse(&claimed)
-        {
-            return claimed;
-        }
-        let detail = format!("the payload claims device {claimed:?}, the MQTT topic says {device}");
-        read.reject = Some(Reject::new(RejectReason::AnotherDevice, detail));
-        if !read.press {
-            read.content = None;
+    /// Whose message it is. The MQTT topic's device, and a payload that claims another is not believed; on a trusted gateway's feed the
+    /// device that the payload names, where it names one. An id that is none is replaced by one of ours.
+    fn identify(&self, named: Result<DeviceId, DeviceId>, read: &mut Read) -> DeviceId {
+        let claimed = read.claimed_device.take();
+        let trusted = claimed.as_ref().filter(|_| self.feed.identity == Identity::Payload);
+        let named = match trusted {
+            Some(claimed) => DeviceId::parse(claimed).map_err(|_| DeviceId::for_illegal(claimed.as_bytes())),
+            None => named,
+        };
+        let device = match named {
+            Ok(device) => device,
+            Err(ours) => {
+                let whose = if trusted.is_some() { "payload" } else { "MQTT topic" };
+                let detail =
+                    format!("the {whose} bears no legal device id: a letter or digit, then up to 63 of letters, digits, . _ -");
+                read.reject = Some(Reject::new(RejectReason::IllegalDeviceId, detail));
+                return ours;
+            }
+        };
+        if let Some(claimed) = claimed.filter(|claimed| claimed != device.as_str()) {
+            let detail = format!("the payload claims device {claimed:?}, the MQTT topic says {device}");
+            read.reject = Some(Reject::new(RejectReason::AnotherDevice, detail));
+            if !read.press {
+                read.content = None;
+            }
         }
         device
     }
@@ -173,7 +179,7 @@ impl Post {
         writes.extend(self.express(&record));
         writes.push(self.journal(record));
         writes.extend(quarantined);
-        Intake { writes, receipt, press: read.press, quarantined: reason, passed_over: false }
+        Intake { writes, receipt, press: read.press, quarantined: reason, ..Intake::default() }
     }
 
     /// Revision 1 of a press, to its centre's alerts topic.
@@ -247,8 +253,10 @@ struct Read {
     reject: Option<Reject>,
     press: bool,
     wants_receipt: bool,
-    /// Nobody sent it.
+    /// No device sent it.
     nothing: bool,
+    /// Something in it is read by no rule.
+    unused: Option<&'static str>,
 }
 
 impl Read {
@@ -271,15 +279,24 @@ fn read_press(payload: &[u8]) -> Read {
         press: true,
         wants_receipt: true,
         nothing: false,
+        unused: None,
     }
 }
 
 fn read(decoder: Decoder, payload: &[u8]) -> Read {
-    let unread = Read { content: None, claimed_device: None, reject: None, press: false, wants_receipt: false, nothing: false };
+    let unread = Read {
+        content: None,
+        claimed_device: None,
+        reject: None,
+        press: false,
+        wants_receipt: false,
+        nothing: false,
+        unused: None,
+    };
     match decoder.decode(payload) {
         Err(reject) => Read { reject: Some(reject), ..unread },
-        Ok(Decoded { content, claimed_device, wants_receipt, remark }) => {
-            let read = Read { claimed_device, wants_receipt, reject: remark, ..unread };
+        Ok(Decoded { content, claimed_device, wants_receipt, remark, unused }) => {
+            let read = Read { claimed_device, wants_receipt, reject: remark, unused, ..unread };
             match content {
                 Content::Report(report) => Read {
                     press: report.signals.press(),

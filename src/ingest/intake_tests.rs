@@ -8,16 +8,20 @@ use crate::ids::FeedName;
 use crate::rulebook;
 use crate::time::ProbeMillis;
 
-fn feed(identity: &str) -> FeedSettings {
+fn feed(identity: &str, sources: &str) -> FeedSettings {
     let text = format!(
-        "[kafka]\nbrokers = \"k:1\"\n[ingest]\nname = \"a\"\n[[ingest.feeds]]\nname = \"main\"\nurl = \"mqtt://m:1\"\nidentity = \"{identity}\"\n"
+        "[kafka]\nbrokers = \"k:1\"\n[ingest]\nname = \"a\"\n[[ingest.feeds]]\nname = \"main\"\nurl = \"mqtt://m:1\"\nidentity = \"{identity}\"\n{sources}"
     );
     Settings::load(&text, []).unwrap().ingest().unwrap().feeds[0].clone()
 }
 
 fn post(lane: Lane, identity: &str) -> Post {
+    post_of(lane, feed(identity, ""))
+}
+
+fn post_of(lane: Lane, feed: FeedSettings) -> Post {
     Post {
-        feed: feed(identity),
+        feed,
         lane,
         ingester: IngesterName::parse("a").unwrap(),
         incarnation: Incarnation(7),
@@ -159,6 +163,121 @@ fn an_owntracks_phone_is_user_and_device() {
     let deleted = take(&post(Lane::Reports, "topic"), "owntracks/jane/phone", b"", &NewestProbe::default());
     assert!(deleted.passed_over && deleted.writes.is_empty());
     assert_eq!(FeedName::parse("main").unwrap(), journalled(&intake).feed);
+}
+
+#[test]
+fn what_a_phone_tells_beside_its_locations_names_the_same_device() {
+    let post = post(Lane::Reports, "topic");
+    let told = |mqtt_topic: &str, payload: &[u8]| take(&post, mqtt_topic, payload, &NewestProbe::default());
+    let transition =
+        told("owntracks/jane/phone/event", br#"{"_type":"transition","event":"leave","lat":1,"lon":2,"acc":9,"tst":3,"wtst":1}"#);
+    let record = journalled(&transition);
+    assert_eq!((record.device.as_str(), record.decoder), ("jane.phone", Decoder::Owntracks));
+    assert!(record.report().is_some_and(|report| report.fix.is_some()) && transition.unused.is_none());
+    let card = told("owntracks/jane/phone", br#"{"_type":"card","name":"Jane"}"#);
+    assert_eq!((journalled(&card).content, card.quarantined), (MessageContent::Other, None));
+    assert_eq!(card.unused, Some((Decoder::Owntracks, "card")));
+}
+
+#[test]
+fn wills_reach_the_journal_and_a_deletion_does_not() {
+    let post = post(Lane::Reports, "topic");
+    for (mqtt_topic, payload, device) in [
+        ("lw/v1/dev-1/status", &b"offline"[..], "dev-1"),
+        ("lw/v1/dev-1/status", &[0xff; 9_000], "dev-1"),
+        ("owntracks/jane/phone", br#"{"_type":"lwt","tst":1790340000}"#, "jane.phone"),
+    ] {
+        let intake = take(&post, mqtt_topic, payload, &NewestProbe::default());
+        let record = journalled(&intake);
+        assert_eq!((record.device.as_str(), record.content, intake.writes.len()), (device, MessageContent::Will, 1));
+    }
+    let there = take(&post, "lw/v1/dev-1/status", br#"{"online":true}"#, &NewestProbe::default());
+    assert_eq!(journalled(&there).content, MessageContent::Other, "the device's own word is contact");
+    assert!(take(&post, "lw/v1/dev-1/status", b"", &NewestProbe::default()).writes.is_empty());
+    assert!(matches!(
+        take(&post, "lw/v1/no id!/status", b"x", &NewestProbe::default()).quarantined,
+        Some(RejectReason::IllegalDeviceId)
+    ));
+}
+
+#[test]
+fn a_retained_copy_is_said_to_be_one() {
+    let post = post(Lane::Reports, "topic");
+    let (mqtt_topic, payload) = ("owntracks/jane/phone", br#"{"_type":"location","lat":1,"lon":2,"tst":3}"#);
+    let Told::Message { source, id } = post.tell(mqtt_topic, payload) else { panic!("no probe") };
+    let newest_probe = NewestProbe::default();
+    let (received_at, connected_at) = (IngestMillis::new(1), IngestMillis::new(0));
+    let arrival =
+        Arrival { mqtt_topic, payload, retained: true, received_at, connected_at, newest_probe: &newest_probe, counter: 1 };
+    assert!(journalled(&post.take(&rulebook_of_one(), source, id, &arrival)).retained);
+}
+
+/// The reports lane of a Traccar that is trusted to say which device speaks, as docs/DEVICES.md configures it.
+fn gateway(identity: &str) -> Post {
+    let source = |lane: &str, last: &str, decoder: &str| {
+        format!("[[ingest.feeds.sources]]\nlane = \"{lane}\"\nfilter = \"traccar/+/{last}\"\ndecoder = \"{decoder}\"\n")
+    };
+    let sources =
+        [source("duress", "duress", "native"), source("reports", "positions", "traccar"), source("reports", "events", "traccar")];
+    post_of(Lane::Reports, feed(identity, &sources.concat()))
+}
+
+/// A position as Traccar forwards it.
+fn forwarded(device: &str, alarm: &str) -> String {
+    format!(
+        r#"{{"position":{{"valid":true,"latitude":1,"longitude":2,"serverTime":"2026-09-25T14:12:06.257+00:00","attributes":{{"alarm":"{alarm}"}}}},"device":{{"uniqueId":{device}}}}}"#
+    )
+}
+
+#[test]
+fn an_sos_behind_a_gateway_takes_the_express_lane() {
+    let of = |identity: &str, mqtt_topic: &str, payload: String| {
+        let intake = take(&gateway(identity), mqtt_topic, payload.as_bytes(), &NewestProbe::default());
+        let topics: Vec<String> =
+            intake.writes.iter().map(|write| write.topic.trim_start_matches("lonewatch.").to_owned()).collect();
+        let receipt = intake.receipt.as_ref().map(|receipt| receipt.device.to_string());
+        (topics.join(" "), receipt.unwrap_or_default(), intake.quarantined)
+    };
+    let positions = "traccar/gw-1/positions";
+    let own = |topics: &str, device: &str, reason| (topics.to_owned(), device.to_owned(), reason);
+    assert_eq!(of("payload", positions, forwarded("\"dev-1\"", "sos")), own("alerts.north journal", "dev-1", None));
+    assert_eq!(of("payload", positions, forwarded("\"dev-1\"", "lowBattery")), own("journal", "", None));
+    assert_eq!(
+        of("payload", "traccar/any thing/positions", forwarded("\"dev-1\"", "sos")),
+        own("alerts.north journal", "dev-1", None)
+    );
+
+    let everywhere = "alerts.south journal quarantine";
+    let illegal = DeviceId::for_illegal("no legal id".as_bytes());
+    let reason = Some(RejectReason::IllegalDeviceId);
+    assert_eq!(of("payload", positions, forwarded("\"no legal id\"", "sos")), own(everywhere, illegal.as_str(), reason));
+    assert_eq!(of("payload", positions, forwarded("\"no legal id\"", "x")), own("quarantine", "", reason), "nobody's contact");
+    let nameless = Some(RejectReason::WrongShape);
+    assert_eq!(of("payload", positions, forwarded("null", "sos")), own(everywhere, "gw-1", nameless));
+    let another = Some(RejectReason::AnotherDevice);
+    assert_eq!(of("topic", positions, forwarded("\"dev-1\"", "sos")), own(everywhere, "gw-1", another), "not trusted");
+    assert_eq!(of("topic", positions, forwarded("\"dev-1\"", "x")), own("journal quarantine", "", another));
+}
+
+#[test]
+fn a_gateway_that_delivers_twice_tells_once() {
+    let event = |sent_at: i64, payload: &str| {
+        let mut probe = NewestProbe::default();
+        let (ingester, incarnation) = (IngesterName::parse("b").unwrap(), Incarnation(3));
+        probe.saw(ProbeRef { ingester, incarnation, number: 4, sent_at: ProbeMillis::new(sent_at) }, sent_at);
+        journalled(&take(&gateway("payload"), "traccar/gw-1/positions", payload.as_bytes(), &probe)).event
+    };
+    let once = forwarded("\"dev-1\"", "sos");
+    assert_eq!(event(9_000, &once), event(12_000, &once));
+    assert_ne!(event(9_000, &once), event(9_000, &once.replace("06.257", "06.258")), "a second press");
+}
+
+#[test]
+fn what_a_gateway_concludes_is_nobodys_word() {
+    let concluded = br#"{"event":{"type":"deviceOffline","attributes":{}},"position":null,"device":{"uniqueId":"dev-1"}}"#;
+    let intake = take(&gateway("payload"), "traccar/gw-1/events", concluded, &NewestProbe::default());
+    assert!(intake.passed_over && intake.writes.is_empty() && intake.receipt.is_none());
+    assert_eq!(intake.unused, Some((Decoder::Traccar, "event")));
 }
 
 fn any_payload() -> impl Strategy<Value = Vec<u8>> {

@@ -268,6 +268,9 @@ impl LaneTask {
         if intake.passed_over {
             metrics::mqtt_passed_over(feed);
         }
+        if let Some((decoder, what)) = intake.unused {
+            metrics::unused(feed, decoder, what);
+        }
         if let Some(reason) = intake.quarantined {
             metrics::quarantined(feed, reason);
         }

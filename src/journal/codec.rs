@@ -78,11 +78,7 @@ fn message_out(message: &MessageRecord) -> proto::Message {
             sent_at_probe_millis: probe.sent_at.get(),
         }),
         retained: message.retained,
-        decoder: match message.decoder {
-            Decoder::Native => proto::Decoder::Native,
-            Decoder::Owntracks => proto::Decoder::Owntracks,
-        }
-        .into(),
+        decoder: message.decoder.number(),
         content: Some(match &message.content {
             MessageContent::Report(report) => proto::message::Content::Report(report_out(report)),
             MessageContent::Will => proto::message::Content::Will(proto::Will {}),
@@ -97,11 +93,7 @@ fn message_out(message: &MessageRecord) -> proto::Message {
 
 fn message_in(message: proto::Message) -> Result<MessageRecord, RecordFault> {
     let lane = lane_in(message.lane())?;
-    let decoder = match message.decoder() {
-        proto::Decoder::Native => Decoder::Native,
-        proto::Decoder::Owntracks => Decoder::Owntracks,
-        proto::Decoder::Unspecified => return Err(RecordFault::Field("decoder")),
-    };
+    let decoder = Decoder::from_number(message.decoder).ok_or(RecordFault::Field("decoder"))?;
     let content = match message.content.ok_or(RecordFault::Field("content"))? {
         proto::message::Content::Report(report) => MessageContent::Report(Box::new(report_in(&report)?)),
         proto::message::Content::Will(_) => MessageContent::Will,
@@ -313,7 +305,7 @@ mod tests {
                     connected_at: IngestMillis::new(sent),
                     after_probe: probed.then_some(probe),
                     retained,
-                    decoder: if retained { Decoder::Native } else { Decoder::Owntracks },
+                    decoder: Decoder::ALL[usize::from(event[0]) % Decoder::ALL.len()],
                     content,
                     press: pressed.then(|| Press { centre: CentreName::parse(&name).unwrap() }),
                 }))
@@ -356,6 +348,22 @@ mod tests {
         ] {
             assert_eq!(decode(&encode(&record)).unwrap(), record);
         }
+    }
+
+    /// The table in `src/device/mod.rs` gives the numbers; the format names them for whoever else reads a journal.
+    #[test]
+    fn the_format_names_each_dialect_by_its_number() {
+        let named = |number| proto::Decoder::try_from(number).ok().map(|dialect| dialect.as_str_name().to_owned());
+        for decoder in Decoder::ALL {
+            let row = format!("DECODER_{}", decoder.as_str().to_uppercase());
+            assert_eq!(
+                named(decoder.number()),
+                Some(row),
+                "add the row to enum Decoder of proto/journal.proto, and run with REGENERATE=1"
+            );
+        }
+        let rows = (1..100).filter(|number| named(*number).is_some()).count();
+        assert_eq!(rows, Decoder::ALL.len(), "proto/journal.proto names a dialect that the table does not have");
     }
 
     #[test]

@@ -234,6 +234,8 @@ pub enum Decoder {
     Unspecified = 0,
     Native = 1,
     Owntracks = 2,
+    Traccar = 3,
+    Status = 4,
 }
 impl Decoder {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -245,6 +247,8 @@ impl Decoder {
             Self::Unspecified => "DECODER_UNSPECIFIED",
             Self::Native => "DECODER_NATIVE",
             Self::Owntracks => "DECODER_OWNTRACKS",
+            Self::Traccar => "DECODER_TRACCAR",
+            Self::Status => "DECODER_STATUS",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -253,6 +257,8 @@ impl Decoder {
             "DECODER_UNSPECIFIED" => Some(Self::Unspecified),
             "DECODER_NATIVE" => Some(Self::Native),
             "DECODER_OWNTRACKS" => Some(Self::Owntracks),
+            "DECODER_TRACCAR" => Some(Self::Traccar),
+            "DECODER_STATUS" => Some(Self::Status),
             _ => None,
         }
     }

@@ -41,7 +41,9 @@ fn a_feed_needs_only_name_and_url() {
     let expected = [
         (Lane::Duress, "lw/v1/+/duress", Decoder::Native),
         (Lane::Reports, "lw/v1/+/report", Decoder::Native),
+        (Lane::Reports, "lw/v1/+/status", Decoder::Status),
         (Lane::Reports, "owntracks/+/+", Decoder::Owntracks),
+        (Lane::Reports, "owntracks/+/+/event", Decoder::Owntracks),
     ];
     assert_eq!(sources, expected);
 }
