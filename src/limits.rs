@@ -15,7 +15,7 @@ pub const OWN_ID_BYTES_MAX: usize = 64;
 
 /// What a decoder reads. A full native report is under 1 KiB; eight times that leaves room for extensions and bounds the work of a hostile one.
 pub const DECODED_BYTES_MAX: usize = 8 * 1024;
-/// JSON nesting: a native report needs 3 levels, OwnTracks 2.
+/// JSON nesting: a native report needs 3 levels, OwnTracks 2, Traccar 5.
 pub const JSON_DEPTH_MAX: usize = 32;
 /// The broker's own limit in every configuration that we ship: what it refuses never reaches a lane.
 pub const BROKER_PAYLOAD_BYTES_MAX: usize = 64 * 1024;

@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 use super::json::{self, Object};
 use super::rejected::Reject;
 use super::{Content, Decoded};
+use crate::limits;
 
 #[allow(clippy::unnecessary_wraps, reason = "the shape of every decoder; a will of any bytes is one")]
 pub(super) fn decode(payload: &[u8]) -> Result<Decoded, Reject> {
@@ -19,8 +20,8 @@ pub(super) fn decode(payload: &[u8]) -> Result<Decoded, Reject> {
 
 /// `{"online":true}`, or the text `online`.
 fn says_online(payload: &[u8]) -> bool {
-    // No one says so little in more bytes, and a will may have any number.
-    if payload.len() > 1_024 {
+    // No dialect reads more; a will may have any number of bytes.
+    if payload.len() > limits::DECODED_BYTES_MAX {
         return false;
     }
     payload.trim_ascii().eq_ignore_ascii_case(b"online")

@@ -133,6 +133,13 @@ fn a_feed_hears_both_lanes_and_presses_are_native() {
     let reports = source("reports", "owntracks/+/+", "decoder = \"owntracks\"");
     let settings = load(&feed(&format!("{duress}{reports}")), &[]).unwrap();
     assert_eq!(settings.ingest().unwrap().feeds[0].sources.len(), 2);
+    for (i, decoder) in Decoder::ALL.iter().enumerate() {
+        let reports = source("reports", &format!("{i}/+"), &format!("decoder = \"{}\"", decoder.as_str()));
+        let settings = load(&feed(&format!("{duress}{reports}")), &[]).unwrap();
+        assert_eq!(settings.ingest().unwrap().feeds[0].sources[1].decoder, *decoder);
+    }
+    let unknown = source("reports", "x/+", "decoder = \"morse\"");
+    check(&feed(&format!("{duress}{unknown}")), "ingest.feeds[0].sources[1].decoder", "traccar");
     check(&feed(&reports), "ingest.feeds[0].sources", "lw/v1/+/duress");
     check(&feed(&duress), "ingest.feeds[0].sources", "lw/v1/+/report");
     check(&feed(&format!("{duress}{}", source("reports", "a/#", ""))), "ingest.feeds[0].sources[1].filter", "has '#'");
