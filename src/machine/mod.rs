@@ -175,6 +175,9 @@ impl Machine {
             self.devices.get_mut(slot).feed = Some(message.feed.clone());
             if let Some(at) = self.contact_of(message, arrived) {
                 lost_contact::contact(scene, &self.clocks, &mut self.devices, slot, (at, message.event), actions);
+            } else if message.content == MessageContent::Will && !message.retained && message.after_probe.is_some() {
+                // Without a probe it waited in the broker for who knows how long.
+                lost_contact::will(scene, &self.clocks, &mut self.devices, slot, (arrived, message.event));
             }
         }
         let mut device = slot.map(|slot| self.devices.get_mut(slot));

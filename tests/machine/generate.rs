@@ -1,5 +1,5 @@
 //! Journals by seed: two tenants on two feeds, each heard by two ingesters; devices that report, press, repeat themselves, buffer,
-//! fall silent and come back; lanes that stand still, ingesters that restart, Kafka that stands still; rulebooks that change.
+//! fall silent, with and without a will, and come back; lanes that stand still, ingesters that restart, Kafka that stands still; rulebooks that change.
 
 use std::sync::Arc;
 
@@ -28,8 +28,8 @@ const RULES: [&str; 9] = [
     "centre south",
     "feed main tenants acme,beta fallback north",
     "feed other tenants beta fallback south",
-    "tenant acme centre north silence 20s grace 15s",
-    "tenant beta centre south silence 30s grace 10s",
+    "tenant acme centre north silence 20s grace 15s will 5s",
+    "tenant beta centre south silence 90s grace 10s will 40s",
     "fence depot tenant acme meaning keep_in circle 0,0,200 dwell 0s buffer 15",
     "fence school tenant acme meaning keep_out circle 300,0,150 dwell 8s buffer 10",
     "fence shop tenant beta meaning notify circle 0,0,250 dwell 5s buffer 15",
@@ -58,6 +58,8 @@ struct Maker {
     ears: Vec<Ear>,
     devices: Vec<DeviceId>,
     silent_until: Vec<i64>,
+    /// Wills that the brokers will send, and when.
+    wills: Vec<(i64, usize)>,
     counter: u64,
     again: Option<Sent>,
 }
@@ -103,7 +105,20 @@ impl Maker {
         let silent_until = devices.iter().map(|_| if chance.percent(10) { DAY + chance.between(0, 90_000) } else { 0 }).collect();
         let (named, now, stalled_until) = (book.version(), DAY, 0);
         let journal = Journal { books: vec![book], records: Vec::new() };
-        Self { chance, rules, journal, named, now, stalled_until, ears, devices, silent_until, counter: 0, again: None }
+        Self {
+            chance,
+            rules,
+            journal,
+            named,
+            now,
+            stalled_until,
+            ears,
+            devices,
+            silent_until,
+            wills: Vec::new(),
+            counter: 0,
+            again: None,
+        }
     }
 
     fn push(&mut self, record: Record) {
@@ -128,6 +143,7 @@ impl Maker {
         if self.chance.percent(8) {
             self.press();
         }
+        self.send_wills();
         if let Some(sent) = self.again.clone().filter(|_| self.chance.percent(40)) {
             self.send(&sent);
         }
@@ -147,6 +163,10 @@ impl Maker {
         }
         if self.chance.percent(1) {
             self.ears.iter_mut().for_each(|ear| ear.from = None);
+            if self.chance.percent(50) {
+                // A broker that stops sends every will first.
+                self.wills.extend((0..self.devices.len()).map(|at| (self.now, at)));
+            }
         }
         for (feed, ingester) in [("main", "a"), ("main", "b"), ("other", "a"), ("other", "b")] {
             if !self.chance.percent(45) {
@@ -180,10 +200,11 @@ impl Maker {
     fn change(&mut self) {
         let n = self.chance.between(0, 9);
         let tenant = if n % 2 == 0 { "acme" } else { "beta" };
-        let line = match self.chance.between(0, 3) {
+        let line = match self.chance.between(0, 4) {
             0 => format!("device dev-{n} tenant {tenant} silence {}s", self.chance.between(5, 60)),
             1 => format!("device dev-{n} tenant {tenant} silence off"),
-            2 => format!("device new-{n} tenant {tenant}"),
+            2 => format!("device dev-{n} tenant {tenant} will {}s", self.chance.between(3, 40)),
+            3 => format!("device new-{n} tenant {tenant}"),
             _ => format!("device dev-{n} tenant {}", if n % 2 == 0 { "beta" } else { "acme" }),
         };
         self.rules.set(&line);
@@ -213,6 +234,9 @@ impl Maker {
         }
         if self.chance.percent(4) {
             self.silent_until[at] = self.now + 1_000 * self.chance.between(20, 120);
+            if self.chance.percent(60) {
+                self.wills.push((self.now + 1_000 * self.chance.between(0, 10), at));
+            }
         }
         let fix = self.chance.percent(70);
         let dated = self.chance.percent(50);
@@ -247,6 +271,17 @@ impl Maker {
         let sent = (self.devices[at].clone(), self.feed_of(at), Lane::Reports, content, None, format!("bytes {}", self.counter));
         self.send(&sent);
         self.again = own.then_some(sent);
+    }
+
+    fn send_wills(&mut self) {
+        let (due, later) = std::mem::take(&mut self.wills).into_iter().partition(|(at, _)| *at <= self.now);
+        self.wills = later;
+        let due: Vec<(i64, usize)> = due;
+        for (_, at) in due {
+            self.counter += 1;
+            let (device, feed, bytes) = (self.devices[at].clone(), self.feed_of(at), format!("bytes {}", self.counter));
+            self.send(&(device, feed, Lane::Reports, MessageContent::Will, None, bytes));
+        }
     }
 
     fn press(&mut self) {

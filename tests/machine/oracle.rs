@@ -20,6 +20,10 @@ const BLIND: i64 = 10_000;
 const LATE: i64 = 120_000;
 const AGAIN: i64 = 600_000;
 const POSTPONED: i64 = 1_800_000;
+const BEFORE_A_GAP: i64 = 30_000;
+
+/// The note of a silence that a will shortened.
+const WILL: &str = "will";
 
 /// What is told: enough to tell any two alerts apart.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -37,18 +41,28 @@ impl Told {
         // How late a press is hangs on what reports taught of its device's clock: that is told in stories and in `skew.rs`.
         let late = alert.late.filter(|_| alert.kind != Kind::Duress).map(|late| late.age_millis);
         let certain = alert.grade.map(|grade| grade == lonewatch::alert::Grade::Certain);
-        let lanes: Vec<&str> = alert.lanes.iter().map(|lane| lane.as_str()).collect();
+        let mut notes: Vec<&str> = alert.lanes.iter().map(|lane| lane.as_str()).collect();
+        if alert.reason.limits.contains_key("after_will_millis") {
+            notes.push(WILL);
+        }
         Self {
             record,
             id: alert.id,
-            words: words(alert.kind, &who, alert.centre.as_str(), alert.revision, (cleared, late, certain), &lanes),
+            words: words(alert.kind, &who, alert.centre.as_str(), alert.revision, (cleared, late, certain), &notes),
         }
     }
 }
 
-fn words(kind: Kind, who: &str, centre: &str, revision: u32, marks: (bool, Option<i64>, Option<bool>), lanes: &[&str]) -> String {
+impl Told {
+    /// A silence that a will shortened, told for the first time.
+    pub(crate) fn is_raised_by_will(&self) -> bool {
+        self.words.ends_with(&format!("[{WILL:?}]")) && self.words.contains(" r1 cleared false")
+    }
+}
+
+fn words(kind: Kind, who: &str, centre: &str, revision: u32, marks: (bool, Option<i64>, Option<bool>), notes: &[&str]) -> String {
     let (cleared, late, certain) = marks;
-    format!("{} {who} -> {centre} r{revision} cleared {cleared} late {late:?} certain {certain:?} {lanes:?}", kind.as_str())
+    format!("{} {who} -> {centre} r{revision} cleared {cleared} late {late:?} certain {certain:?} {notes:?}", kind.as_str())
 }
 
 /// An alert that stands.
@@ -60,7 +74,8 @@ struct Open {
     centre: String,
     late: Option<i64>,
     certain: Option<bool>,
-    lanes: Vec<&'static str>,
+    /// Deaf lanes, or that a will made it so early.
+    notes: Vec<&'static str>,
 }
 
 #[derive(Clone, Copy)]
@@ -76,6 +91,8 @@ struct SeenFix {
 struct Watched {
     events: BTreeSet<EventId>,
     contact: Option<(i64, EventId)>,
+    /// Every will, by when its first copy came.
+    wills: BTreeMap<EventId, i64>,
     /// Tenant, entry, and the tenant's frontier when the entry came into force.
     owner: Option<(TenantName, i64, Option<i64>)>,
     fix: Option<SeenFix>,
@@ -166,14 +183,14 @@ impl Oracle {
         let revision = self.highest.get(&open.id).copied().unwrap_or(0) + 1;
         self.highest.insert(open.id, revision);
         let marks = (cleared, open.late, open.certain);
-        let words = words(open.kind, &open.who, &open.centre, revision, marks, &open.lanes);
+        let words = words(open.kind, &open.who, &open.centre, revision, marks, &open.notes);
         self.told.push(Told { record: self.record, id: open.id, words });
     }
 
     fn open(&mut self, device: &DeviceId, kind: Kind, subject: &str, cause: (EventId, Option<i64>), late: Option<i64>) -> Open {
         let id = Alert::id_of(Some(device), kind, subject, Some(cause.0), cause.1);
         let centre = self.book.device(device).expect("only owned devices alert").centre.to_string();
-        Open { id, kind, who: format!("{device} {subject}"), centre, late, certain: None, lanes: Vec::new() }
+        Open { id, kind, who: format!("{device} {subject}"), centre, late, certain: None, notes: Vec::new() }
     }
 
     // ---- listening ----
@@ -275,9 +292,9 @@ impl Oracle {
             centres.insert(entry.fallback_centre.to_string());
             for centre in centres {
                 let id = Alert::id_of(None, Kind::Blind, &format!("{feed}/{centre}"), None, Some(began));
-                let lanes = deaf.iter().map(|lane| lane.as_str()).collect();
+                let notes = deaf.iter().map(|lane| lane.as_str()).collect();
                 let who = feed.to_string();
-                let open = Open { id, kind: Kind::Blind, who, centre: centre.clone(), late: None, certain: None, lanes };
+                let open = Open { id, kind: Kind::Blind, who, centre: centre.clone(), late: None, certain: None, notes };
                 wanted.insert((feed.clone(), centre), open);
             }
         }
@@ -289,9 +306,9 @@ impl Oracle {
         }
         for (key, want) in wanted {
             match self.blind.get(&key).cloned() {
-                Some(open) if open.lanes == want.lanes => {}
+                Some(open) if open.notes == want.notes => {}
                 Some(open) => {
-                    let open = Open { lanes: want.lanes, ..open };
+                    let open = Open { notes: want.notes, ..open };
                     self.say(&open, false);
                     self.blind.insert(key, open);
                 }
@@ -311,19 +328,41 @@ impl Oracle {
             return;
         }
         let from = watched.contact.map_or(since.unwrap_or(i64::MIN), |contact| contact.0);
-        let silent = self.heard_since(&tenant, from);
+        let will = watched.wills.values().copied().max();
+        let will =
+            will.filter(|will| watched.contact.is_some_and(|contact| *will > contact.0) && self.will_counts(&tenant, *will));
+        // How long it is over its limit, by silence alone and by the will: the longer counts.
+        let over = self.heard_since(&tenant, from) - rule.silence_millis;
+        let over_by_will = will.map_or(i64::MIN, |will| self.heard_since(&tenant, will) - rule.after_will_millis);
         let grace = self.book.tenant(&tenant).expect("a tenant").reconnect_grace_millis;
         let in_grace = self.heard_since_gap(&tenant).is_some_and(|heard| heard < grace);
-        if silent < rule.silence_millis || (in_grace && silent < rule.silence_millis + POSTPONED) {
+        if over.max(over_by_will) < if in_grace { POSTPONED } else { 0 } {
             return;
         }
         let cause = match watched.contact {
             Some((at, event)) => (event, Some(at)),
             None => (EventId(Hasher::new("rulebook-entry").int(entry).finish()), None),
         };
-        let open = self.open(device, Kind::LostContact, "", cause, None);
+        let notes = if over_by_will > over { vec![WILL] } else { Vec::new() };
+        let open = Open { notes, ..self.open(device, Kind::LostContact, "", cause, None) };
         self.say(&open, false);
         self.watched.get_mut(device).expect("watched").lost = Some(open);
+    }
+
+    /// Not where it came within 30 s before a time that was not heard, in one, or within the grace after one.
+    fn will_counts(&self, tenant: &TenantName, will: i64) -> bool {
+        let (grace, reach) = (self.book.tenant(tenant).expect("a tenant").reconnect_grace_millis, self.reach[tenant]);
+        let mut pieces = vec![(reach.began, reach.began)];
+        pieces.extend(&self.pieces[tenant]);
+        pieces.push((reach.frontier, reach.frontier));
+        let mut unheard = vec![(i64::MIN, reach.began)];
+        unheard.extend(pieces.windows(2).map(|pair| (pair[0].1, pair[1].0)).filter(|gap| gap.0 < gap.1));
+        !unheard.into_iter().any(|(from, to)| {
+            // Nothing was missed at the journal's beginning: no grace there.
+            let grace = if from == i64::MIN { 0 } else { grace };
+            let between: i64 = pieces.iter().map(|piece| (piece.1.min(will) - piece.0.max(to)).max(0)).sum();
+            will >= from.saturating_sub(BEFORE_A_GAP) && (will <= to || between < grace)
+        })
     }
 
     // ---- messages ----
@@ -370,6 +409,9 @@ impl Oracle {
     }
 
     fn contact(&mut self, message: &MessageRecord, arrived: i64) {
+        if message.content == MessageContent::Will && !message.retained && message.after_probe.is_some() {
+            self.watched.get_mut(&message.device).expect("watched").wills.entry(message.event).or_insert(arrived);
+        }
         if message.retained || message.content == MessageContent::Will {
             return;
         }

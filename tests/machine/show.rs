@@ -62,6 +62,9 @@ impl Shown {
         if let Some(place) = alert.place.filter(|_| alert.kind == Kind::Duress) {
             let _ = write!(line, " fix of {}", clock_text(place.fixed_at));
         }
+        if alert.reason.limits.contains_key("after_will_millis") && alert.state == State::Active {
+            line.push_str(" by will");
+        }
         if let Some(late) = alert.late {
             let _ = write!(line, " late {} s", late.age_millis / 1_000);
         }

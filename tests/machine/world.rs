@@ -85,7 +85,7 @@ impl World {
                 }
                 self.rulebook = self.rules.apply();
                 let feed = self.rulebook.feeds().next().expect("a story has a feed").name.clone();
-                self.observe(step.appended, "a", feed, Vec::new());
+                self.observe(step.appended, "a", 1, feed, Vec::new());
             }
             ["hear", ingester, feed, rest @ ..] => self.hear(step, line, ingester, feed, rest),
             ["crowd", count, rest @ ..] => {
@@ -98,10 +98,10 @@ impl World {
         }
     }
 
-    fn observe(&mut self, appended: i64, ingester: &str, feed: FeedName, heard: Vec<Heard>) {
+    fn observe(&mut self, appended: i64, ingester: &str, run: u64, feed: FeedName, heard: Vec<Heard>) {
         let rulebook_version = self.rulebook.version();
         let ingester = IngesterName::parse(ingester).expect("a name");
-        let observation = Observation { feed, ingester, incarnation: Incarnation(1), rulebook_version, heard };
+        let observation = Observation { feed, ingester, incarnation: Incarnation(run), rulebook_version, heard };
         self.apply(appended, &Record::Observation(observation));
     }
 
@@ -113,7 +113,8 @@ impl World {
         let lanes = if lanes.is_empty() { Lane::ALL.to_vec() } else { lanes };
         let heard =
             lanes.into_iter().map(|lane| Heard { lane, from: ProbeMillis::new(from), to: ProbeMillis::new(to) }).collect();
-        self.observe(step.appended, ingester, FeedName::parse(feed).expect("a name"), heard);
+        let run = word("run").map_or(1, number);
+        self.observe(step.appended, ingester, run, FeedName::parse(feed).expect("a name"), heard);
     }
 
     fn message(&mut self, step: Step, line: &Line, device: &str, words: &[&str]) {
