@@ -106,6 +106,9 @@ const _: () =
     assert!(AFTER_WILL_MILLIS > WILL_BEFORE_GAP_MILLIS, "by default a gap that excuses a will is known when it falls due");
 /// An ingester's fault is over when it has not shown for this long: ingesters say it every second, while theirs is being mended less often.
 pub const INGEST_FAULT_OVER_MILLIS: i64 = 30 * SECOND_MILLIS;
+/// What one step of `now` counts for at most, where the time without a sign is counted: after an outage of Kafka the first record must
+/// not end what nobody could show meanwhile.
+pub const NOW_STEP_MILLIS_MAX: i64 = 2 * METRONOME_MILLIS;
 /// Faults of ingesters that the machine of their feed's home partition keeps in mind: two ingesters on each of many feeds. Past it a fault is
 /// counted and not told.
 pub const INGEST_FAULTS_MAX: usize = 256;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use lonewatch::alert::Lane;
 use lonewatch::device::{Decoder, Fix, RejectReason, Report};
 use lonewatch::ids::{CentreName, DeviceId, EventId, FeedName, Incarnation, IngesterName, Origin, ProbeRef};
-use lonewatch::journal::{Heard, MessageContent, MessageRecord, Observation, Press, Record};
+use lonewatch::journal::{Heard, IngestFault, MessageContent, MessageRecord, Observation, Press, Record};
 use lonewatch::rulebook::Rulebook;
 use lonewatch::time::{DeviceMillis, IngestMillis, ProbeMillis};
 
@@ -179,20 +179,25 @@ impl Maker {
                 Some(Heard { lane: ear.lane, from: ProbeMillis::new(ear.from?), to: ProbeMillis::new(self.now + ahead) })
             };
             let heard: Vec<Heard> = mine.filter_map(heard).collect();
-            if !heard.is_empty() {
-                self.observe(feed, ingester, heard);
+            let faults: Vec<IngestFault> = if self.chance.percent(4) {
+                vec![self.chance.one_of(&[IngestFault::Clock, IngestFault::TakenOver])]
+            } else {
+                Vec::new()
+            };
+            if !(heard.is_empty() && faults.is_empty()) {
+                self.observe(feed, ingester, heard, faults);
             }
         }
     }
 
-    fn observe(&mut self, feed: FeedName, ingester: IngesterName, heard: Vec<Heard>) {
+    fn observe(&mut self, feed: FeedName, ingester: IngesterName, heard: Vec<Heard>, faults: Vec<IngestFault>) {
         let newest = self.journal.books.last().expect("one at least").version();
         // An ingester that has read less names an older version; the one in force never goes back.
         if self.chance.percent(70) {
             self.named = newest;
         }
         let rulebook_version = if self.chance.percent(95) { self.named } else { self.journal.books[0].version() };
-        let observation = Observation { feed, ingester, incarnation: Incarnation(1), rulebook_version, heard };
+        let observation = Observation { feed, ingester, incarnation: Incarnation(1), rulebook_version, heard, faults };
         self.push(Record::Observation(observation));
     }
 

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use lonewatch::alert::{Alert, Kind, Lane, duress_id};
 use lonewatch::ids::{AlertId, DeviceId, EventId, FeedName, Hasher, ProbeRef, TenantName};
-use lonewatch::journal::{MessageContent, MessageRecord, Observation, Record};
+use lonewatch::journal::{IngestFault, MessageContent, MessageRecord, Observation, Record};
 use lonewatch::position::Position;
 use lonewatch::rulebook::{Fence, Meaning, Rulebook};
 
@@ -21,6 +21,7 @@ const LATE: i64 = 120_000;
 const AGAIN: i64 = 600_000;
 const POSTPONED: i64 = 1_800_000;
 const BEFORE_A_GAP: i64 = 30_000;
+const FAULT_OVER: i64 = 30_000;
 
 /// The note of a silence that a will shortened.
 const WILL: &str = "will";
@@ -132,7 +133,12 @@ pub(crate) struct Oracle {
     /// By event: when a copy with a probe last came.
     presses: BTreeMap<EventId, i64>,
     feeds: BTreeMap<FeedName, i64>,
-    blind: BTreeMap<(FeedName, String), Open>,
+    /// What we know to be wrong with ourselves, by what it is, of what, and whose centre's.
+    troubles: BTreeMap<(Kind, String, String), Open>,
+    /// Every fault of an ingester that showed: when, and on which record.
+    faults: Vec<(i64, usize, (Kind, String))>,
+    /// Every whole second that was crossed: `now`, and at which record.
+    seconds: Vec<(i64, usize)>,
 }
 
 /// Everything that the journal's records must tell, in any order within a record.
@@ -159,7 +165,9 @@ impl Oracle {
             watched: BTreeMap::new(),
             presses: BTreeMap::new(),
             feeds: BTreeMap::new(),
-            blind: BTreeMap::new(),
+            troubles: BTreeMap::new(),
+            faults: Vec::new(),
+            seconds: Vec::new(),
         }
     }
 
@@ -200,7 +208,13 @@ impl Oracle {
             let book = journal.books.iter().find(|book| book.version() == observation.rulebook_version);
             self.install(Arc::clone(book.expect("a version of the journal")));
         }
-        if observation.heard.iter().any(|heard| heard.to.get() > appended + 2_000) {
+        let ahead = observation.heard.iter().any(|heard| heard.to.get() > appended + 2_000);
+        for fault in observation.faults.iter().copied().chain(ahead.then_some(IngestFault::Clock)) {
+            let kind = if fault == IngestFault::Clock { Kind::ClockFault } else { Kind::IngestFault };
+            let who = format!("{}/{}", observation.feed, observation.ingester);
+            self.faults.push((self.now, self.record, (kind, who)));
+        }
+        if ahead {
             return;
         }
         for heard in &observation.heard {
@@ -267,7 +281,8 @@ impl Oracle {
     // ---- what is due ----
 
     fn due(&mut self) {
-        self.judge_blind();
+        self.seconds.push((self.now, self.record));
+        self.judge_ourselves();
         let devices: Vec<DeviceId> = self.watched.keys().cloned().collect();
         for device in &devices {
             self.dwell(device, None);
@@ -277,44 +292,78 @@ impl Oracle {
         }
     }
 
-    fn judge_blind(&mut self) {
-        let mut wanted = BTreeMap::new();
-        for (feed, since) in &self.feeds {
-            let Some(entry) = self.book.feed(feed) else { continue };
+    /// Blind feeds: since when, and which lanes.
+    fn blind(&self) -> Vec<(Kind, FeedName, String, i64, Vec<&'static str>)> {
+        let mut blind = Vec::new();
+        for (feed, since) in self.feeds.iter().filter(|(feed, _)| self.book.feed(feed).is_some()) {
             let reached = |lane: Lane| {
                 let heard = self.heard.get(&(feed.clone(), lane)).and_then(|lane| lane.last()).map_or(i64::MIN, |last| last.1);
                 heard.max(*since)
             };
             let deaf: Vec<Lane> = Lane::ALL.into_iter().filter(|lane| self.now - reached(*lane) >= BLIND).collect();
             let Some(began) = deaf.iter().map(|lane| reached(*lane)).min() else { continue };
+            blind.push((Kind::Blind, feed.clone(), feed.to_string(), began, deaf.iter().map(|lane| lane.as_str()).collect()));
+        }
+        blind
+    }
+
+    /// Faults of ingesters that are not over: the first record of each unbroken row of them.
+    fn faulty(&self) -> Vec<(Kind, FeedName, String, i64, Vec<&'static str>)> {
+        let all: BTreeSet<&(Kind, String)> = self.faults.iter().map(|(_, _, what)| what).collect();
+        let mut faulty = Vec::new();
+        for what in all {
+            let mut began = None;
+            let shown: Vec<_> = self.faults.iter().filter(|(_, _, it)| it == what).collect();
+            for (place, (at, record, _)) in shown.iter().enumerate() {
+                began = began.or(Some(*at));
+                let until = shown.get(place + 1).map_or(usize::MAX, |(_, next, _)| *next);
+                if self.quiet(*record, until) >= FAULT_OVER {
+                    began = None;
+                }
+            }
+            let feed = FeedName::parse(what.1.split('/').next().expect("a feed")).expect("a name");
+            faulty.extend(began.map(|began| (what.0, feed, what.1.clone(), began, Vec::new())));
+        }
+        faulty
+    }
+
+    /// How much time passed between two records, no second crossing counted for more than 2 s. A record comes after the crossing that it makes.
+    fn quiet(&self, after: usize, until: usize) -> i64 {
+        let crossings = self.seconds.windows(2).filter(|pair| pair[1].1 > after && pair[1].1 <= until);
+        crossings.map(|pair| (pair[1].0 - pair[0].0).min(2_000)).sum()
+    }
+
+    fn judge_ourselves(&mut self) {
+        let mut wanted = BTreeMap::new();
+        for (kind, feed, who, began, notes) in self.blind().into_iter().chain(self.faulty()) {
+            let Some(entry) = self.book.feed(&feed) else { continue };
             let tenants = entry.tenants.iter().filter_map(|tenant| self.book.tenant(tenant));
             let mut centres: BTreeSet<String> = tenants.map(|tenant| tenant.centre.to_string()).collect();
             centres.insert(entry.fallback_centre.to_string());
             for centre in centres {
-                let id = Alert::id_of(None, Kind::Blind, &format!("{feed}/{centre}"), None, Some(began));
-                let notes = deaf.iter().map(|lane| lane.as_str()).collect();
-                let who = feed.to_string();
-                let open = Open { id, kind: Kind::Blind, who, centre: centre.clone(), late: None, certain: None, notes };
-                wanted.insert((feed.clone(), centre), open);
+                let id = Alert::id_of(None, kind, &format!("{who}/{centre}"), None, Some(began));
+                let open =
+                    Open { id, kind, who: who.clone(), centre: centre.clone(), late: None, certain: None, notes: notes.clone() };
+                wanted.insert((kind, who.clone(), centre), open);
             }
         }
-        for (key, open) in self.blind.clone() {
+        for (key, open) in self.troubles.clone() {
             if !wanted.contains_key(&key) {
                 self.say(&open, true);
-                self.blind.remove(&key);
+                self.troubles.remove(&key);
             }
         }
         for (key, want) in wanted {
-            match self.blind.get(&key).cloned() {
+            match self.troubles.get(&key).cloned() {
                 Some(open) if open.notes == want.notes => {}
                 Some(open) => {
                     let open = Open { notes: want.notes, ..open };
                     self.say(&open, false);
-                    self.blind.insert(key, open);
+                    self.troubles.insert(key, open);
                 }
                 None => {
                     self.say(&want, false);
-                    self.blind.insert(key, want);
+                    self.troubles.insert(key, want);
                 }
             }
         }
