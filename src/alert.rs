@@ -67,6 +67,8 @@ pub enum Kind {
     MassSilence,
     /// We do not hear a feed.
     Blind,
+    /// An ingester says that something is wrong with it, other than its clock.
+    IngestFault,
     /// Devices that nobody can watch for longer than the tenant allows.
     Unsupervised,
     /// A limit was reached and something was left undone.
@@ -75,7 +77,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind, in the order of their definition.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::Duress,
         Self::ManDown,
         Self::NoMotion,
@@ -92,6 +94,7 @@ impl Kind {
         Self::ClockFault,
         Self::MassSilence,
         Self::Blind,
+        Self::IngestFault,
         Self::Unsupervised,
         Self::LimitReached,
     ];
@@ -115,6 +118,7 @@ impl Kind {
             Self::ClockFault => "clock_fault",
             Self::MassSilence => "mass_silence",
             Self::Blind => "blind",
+            Self::IngestFault => "ingest_fault",
             Self::Unsupervised => "unsupervised",
             Self::LimitReached => "limit_reached",
         }
@@ -371,7 +375,7 @@ pub struct Alert {
     pub centre: CentreName,
     /// The feed on which it was heard, or of which it speaks.
     pub feed: Option<FeedName>,
-    /// The fence, the check-in's number, the feed, or empty.
+    /// The fence, the check-in's number, the feed, the feed and its ingester as `main/a`, or empty.
     pub subject: String,
     /// What its id was made of.
     pub cause: Cause,

@@ -95,6 +95,23 @@ pub const BLIND_MILLIS: i64 = 10 * SECOND_MILLIS;
 pub const RECONNECT_GRACE_MILLIS: i64 = 5 * MINUTE_MILLIS;
 /// However many gaps come, they postpone one silence by no more than this.
 pub const POSTPONED_MILLIS_MAX: i64 = 30 * MINUTE_MILLIS;
+/// A broken connection shortens a silence to this much after its will, where the rulebook names no other: a device that lost its network for
+/// a moment is back within seconds, and DESIGN's first figure is not longer.
+pub const AFTER_WILL_MILLIS: i64 = 2 * MINUTE_MILLIS;
+/// A will that came less than this before we stopped hearing tells of the broker's or the network's fault, not of the device's: a
+/// broker that stops sends every will first, and what cuts a network reaches devices and ingesters within seconds of each other. An
+/// `after_will` shorter than this may fall due before such a gap begins.
+pub const WILL_BEFORE_GAP_MILLIS: i64 = 30 * SECOND_MILLIS;
+const _: () =
+    assert!(AFTER_WILL_MILLIS > WILL_BEFORE_GAP_MILLIS, "by default a gap that excuses a will is known when it falls due");
+/// An ingester's fault is over when it has not shown for this long: ingesters say it every second, while theirs is being mended less often.
+pub const INGEST_FAULT_OVER_MILLIS: i64 = 30 * SECOND_MILLIS;
+/// What one step of `now` counts for at most, where the time without a sign is counted: after an outage of Kafka the first record must
+/// not end what nobody could show meanwhile.
+pub const NOW_STEP_MILLIS_MAX: i64 = 2 * METRONOME_MILLIS;
+/// Faults of ingesters that the machine of their feed's home partition keeps in mind: two ingesters on each of many feeds. Past it a fault is
+/// counted and not told.
+pub const INGEST_FAULTS_MAX: usize = 256;
 /// Gaps that a feed, or a tenant, remembers. Past it the two oldest are joined; of joined gaps only the sum is known, not where each was.
 pub const GAPS_REMEMBERED_MAX: usize = 64;
 

@@ -454,6 +454,7 @@ impl LaneTask {
             incarnation: post.incarnation,
             rulebook_version: self.parts.rulebook.borrow().version(),
             heard: vec![heard],
+            faults: Vec::new(),
         };
         let payload = journal::encode(&Record::Observation(observation));
         for partition in self.parts.partitions.all() {

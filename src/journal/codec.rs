@@ -3,7 +3,7 @@
 use prost::Message as _;
 
 use super::proto;
-use super::record::{Heard, MessageContent, MessageRecord, Observation, Press, Record};
+use super::record::{Heard, IngestFault, MessageContent, MessageRecord, Observation, Press, Record};
 use crate::alert::Lane;
 use crate::device::{Decoder, Fix, Motion, RejectReason, Report, Signals, VisitStep};
 use crate::ids::{CentreName, DeviceId, EventId, FeedName, Incarnation, IngesterName, NameFault, ProbeRef};
@@ -42,6 +42,7 @@ pub fn encode(record: &Record) -> Vec<u8> {
                     to_probe_millis: heard.to.get(),
                 })
                 .collect(),
+            faults: observation.faults.iter().map(|fault| fault_out(*fault).into()).collect(),
         }),
         Record::Metronome { detector } => proto::record::Body::Metronome(proto::Metronome { detector: detector.clone() }),
         Record::Action => proto::record::Body::Action(proto::Action::default()),
@@ -144,7 +145,24 @@ fn observation_in(observation: &proto::Observation) -> Result<Observation, Recor
         incarnation: Incarnation(observation.incarnation),
         rulebook_version: observation.rulebook_version,
         heard: heard.collect::<Result<_, RecordFault>>()?,
+        faults: observation.faults().filter_map(fault_in).collect(),
     })
+}
+
+const fn fault_out(fault: IngestFault) -> proto::IngestFault {
+    match fault {
+        IngestFault::Clock => proto::IngestFault::Clock,
+        IngestFault::TakenOver => proto::IngestFault::TakenOver,
+    }
+}
+
+/// What an ingester of a later version complains of is no reason to stop a partition: it is passed over.
+const fn fault_in(fault: proto::IngestFault) -> Option<IngestFault> {
+    match fault {
+        proto::IngestFault::Clock => Some(IngestFault::Clock),
+        proto::IngestFault::TakenOver => Some(IngestFault::TakenOver),
+        proto::IngestFault::Unspecified => None,
+    }
 }
 
 const fn lane_out(lane: Lane) -> proto::Lane {
@@ -344,6 +362,7 @@ mod tests {
                 incarnation: Incarnation(u64::MAX),
                 rulebook_version: 12,
                 heard: Lane::ALL.map(|lane| Heard { lane, from: ProbeMillis::new(-1), to: ProbeMillis::new(9) }).to_vec(),
+                faults: vec![IngestFault::TakenOver, IngestFault::Clock],
             }),
         ] {
             assert_eq!(decode(&encode(&record)).unwrap(), record);
@@ -364,6 +383,18 @@ mod tests {
         }
         let rows = (1..100).filter(|number| named(*number).is_some()).count();
         assert_eq!(rows, Decoder::ALL.len(), "proto/journal.proto names a dialect that the table does not have");
+    }
+
+    #[test]
+    fn faults_of_later_versions_are_passed_over_and_old_observations_have_none() {
+        let bytes = |faults: Vec<i32>| {
+            let body = proto::Observation { feed: "main".into(), ingester: "a".into(), faults, ..proto::Observation::default() };
+            proto::Record { body: Some(proto::record::Body::Observation(body)) }.encode_to_vec()
+        };
+        for (written, read) in [(vec![], vec![]), (vec![0, 1, 99], vec![IngestFault::Clock])] {
+            let Record::Observation(observation) = decode(&bytes(written)).unwrap() else { panic!("an observation") };
+            assert_eq!(observation.faults, read);
+        }
     }
 
     #[test]

@@ -155,6 +155,9 @@ pub struct Observation {
     pub rulebook_version: i64,
     #[prost(message, repeated, tag = "5")]
     pub heard: ::prost::alloc::vec::Vec<Heard>,
+    /// what is wrong with this ingester, as it sees it; said again each second while it lasts
+    #[prost(enumeration = "IngestFault", repeated, tag = "6")]
+    pub faults: ::prost::alloc::vec::Vec<i32>,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Heard {
@@ -323,6 +326,37 @@ impl VisitStep {
             "VISIT_STEP_CHECK_IN" => Some(Self::CheckIn),
             "VISIT_STEP_EXTEND" => Some(Self::Extend),
             "VISIT_STEP_END" => Some(Self::End),
+            _ => None,
+        }
+    }
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum IngestFault {
+    Unspecified = 0,
+    /// its clock differs from Kafka's by more than the limit
+    Clock = 1,
+    /// another client of the same id takes its MQTT sessions
+    TakenOver = 2,
+}
+impl IngestFault {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "INGEST_FAULT_UNSPECIFIED",
+            Self::Clock => "INGEST_FAULT_CLOCK",
+            Self::TakenOver => "INGEST_FAULT_TAKEN_OVER",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "INGEST_FAULT_UNSPECIFIED" => Some(Self::Unspecified),
+            "INGEST_FAULT_CLOCK" => Some(Self::Clock),
+            "INGEST_FAULT_TAKEN_OVER" => Some(Self::TakenOver),
             _ => None,
         }
     }

@@ -81,8 +81,19 @@ pub struct Observation {
     pub incarnation: Incarnation,
     /// The newest rulebook version that it has read whole.
     pub rulebook_version: i64,
-    /// Per lane: from when to when.
+    /// Per lane: from when to when. Empty where it only says a fault.
     pub heard: Vec<Heard>,
+    /// What is wrong with this ingester, as it sees it.
+    pub faults: Vec<IngestFault>,
+}
+
+/// Something that is wrong with an ingester: said again each second while it lasts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum IngestFault {
+    /// Its clock differs from Kafka's by more than the limit.
+    Clock,
+    /// Another client of the same id takes its MQTT sessions.
+    TakenOver,
 }
 
 /// A stretch of listening.

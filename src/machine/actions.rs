@@ -54,6 +54,8 @@ pub enum Outcome {
     Observation,
     /// An observation from a clock that is ahead of Kafka's: ignored.
     ObservationAhead,
+    /// An observation that shows a fault of its ingester, and no room to remember it: nobody is told of it.
+    FaultUnremembered,
     /// Time went on.
     Metronome,
     /// An action of a centre; no rule reads them yet.
@@ -62,7 +64,7 @@ pub enum Outcome {
 
 impl Outcome {
     /// Every outcome.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Applied,
         Self::History,
         Self::Late,
@@ -75,6 +77,7 @@ impl Outcome {
         Self::UnknownUnremembered,
         Self::Observation,
         Self::ObservationAhead,
+        Self::FaultUnremembered,
         Self::Metronome,
         Self::Action,
     ];
@@ -94,6 +97,7 @@ impl Outcome {
             Self::UnknownUnremembered => "unknown_unremembered",
             Self::Observation => "observation",
             Self::ObservationAhead => "observation_ahead",
+            Self::FaultUnremembered => "fault_unremembered",
             Self::Metronome => "metronome",
             Self::Action => "action",
         }

@@ -59,6 +59,8 @@ struct Missed {
     from: ProbeMillis,
     to: ProbeMillis,
     unheard_millis: i64,
+    /// Until when devices may return after it.
+    grace_until: HeardMillis,
 }
 
 impl Missed {
@@ -82,7 +84,8 @@ pub(super) struct TenantClock {
     frontier: Option<ProbeMillis>,
     heard: HeardMillis,
     gaps: VecDeque<Missed>,
-    grace_until: HeardMillis,
+    /// The grace after the beginning, where what came before it is missing.
+    first_grace: HeardMillis,
 }
 
 impl TenantClock {
@@ -92,8 +95,23 @@ impl TenantClock {
     }
 
     /// Heard time before which no device's deadline falls.
-    pub(super) const fn grace_until(&self) -> HeardMillis {
-        self.grace_until
+    pub(super) fn grace_until(&self) -> HeardMillis {
+        self.gaps.back().map_or(self.first_grace, |gap| gap.grace_until)
+    }
+
+    /// Whether a will of this time tells of our own trouble rather than of its device: it came shortly before a gap, in one, or within
+    /// the grace after one. What lies ahead of the frontier is not excused yet; what has once been excused stays so: gaps are only ever
+    /// added, or joined to longer ones.
+    pub(super) fn excuses_will(&self, at: ProbeMillis) -> bool {
+        if self.frontier.is_none_or(|frontier| at > frontier) {
+            return false;
+        }
+        let heard_at = self.heard_at(at);
+        let near = |gap: &Missed| {
+            let shortly_before = gap.from.plus(-limits::WILL_BEFORE_GAP_MILLIS);
+            at >= shortly_before && (at <= gap.to || heard_at < gap.grace_until)
+        };
+        at <= self.began || heard_at < self.first_grace || self.gaps.iter().any(near)
     }
 
     /// The heard time that corresponds to a probe's time. What is still ahead of the frontier counts as just now, what lies before
@@ -111,7 +129,7 @@ impl TenantClock {
         let Some(from) = self.frontier else {
             (self.began, self.frontier) = (to, Some(to));
             if start_is_gap {
-                self.grace_until = self.heard.plus(grace_millis);
+                self.first_grace = self.heard.plus(grace_millis);
             }
             return;
         };
@@ -121,8 +139,7 @@ impl TenantClock {
         let mut heard_to = from;
         for gap in union_within(lanes.iter().flat_map(|lane| lane.gaps.iter().copied()), (from, to)) {
             self.heard = self.heard.plus(gap.0.since(heard_to));
-            self.grace_until = self.heard.plus(grace_millis);
-            self.remember(gap);
+            self.remember(gap, self.heard.plus(grace_millis));
             heard_to = gap.1;
         }
         self.heard = self.heard.plus(to.since(heard_to));
@@ -130,13 +147,14 @@ impl TenantClock {
     }
 
     /// Keeps the list bounded: the two oldest become one, with what was heard between them.
-    fn remember(&mut self, (from, to): Gap) {
-        self.gaps.push_back(Missed { from, to, unheard_millis: to.since(from) });
+    fn remember(&mut self, (from, to): Gap, grace_until: HeardMillis) {
+        self.gaps.push_back(Missed { from, to, unheard_millis: to.since(from), grace_until });
         if self.gaps.len() > limits::GAPS_REMEMBERED_MAX
             && let (Some(first), Some(second)) = (self.gaps.pop_front(), self.gaps.pop_front())
         {
             let unheard_millis = first.unheard_millis.saturating_add(second.unheard_millis);
-            self.gaps.push_front(Missed { from: first.from, to: second.to, unheard_millis });
+            let grace_until = first.grace_until.max(second.grace_until);
+            self.gaps.push_front(Missed { from: first.from, to: second.to, unheard_millis, grace_until });
         }
     }
 }
@@ -223,9 +241,9 @@ impl Clocks {
         hash.count(self.tenants.len());
         for (tenant, clock) in &self.tenants {
             hash.text(tenant.as_str()).int(clock.began.get()).option(clock.frontier.map(ProbeMillis::get));
-            hash.int(clock.heard.get()).int(clock.grace_until.get()).count(clock.gaps.len());
+            hash.int(clock.heard.get()).int(clock.first_grace.get()).count(clock.gaps.len());
             for gap in &clock.gaps {
-                hash.int(gap.from.get()).int(gap.to.get()).int(gap.unheard_millis);
+                hash.int(gap.from.get()).int(gap.to.get()).int(gap.unheard_millis).int(gap.grace_until.get());
             }
         }
     }
@@ -246,7 +264,7 @@ mod tests {
             lane.advance(heard(*from, *to));
             tenant.advance(&[&lane], 300, false);
         }
-        assert_eq!((tenant.heard.get(), tenant.grace_until.get()), (expected_heard, expected_grace), "{stretches:?}");
+        assert_eq!((tenant.heard.get(), tenant.grace_until().get()), (expected_heard, expected_grace), "{stretches:?}");
         tenant
     }
 
@@ -276,6 +294,42 @@ mod tests {
     }
 
     #[test]
+    fn a_will_is_excused_from_shortly_before_a_gap_to_its_graces_end() {
+        let (second, minute) = (1_000, 60_000);
+        let stretches = [(-1, 0), (-1, 20 * minute), (23 * minute, 40 * minute)];
+        let clock = check(&stretches, 37 * minute, 20 * minute + 300);
+        let gap = (20 * minute, 23 * minute);
+        for (at, excused) in [
+            (0, true),
+            (second, false),
+            (gap.0 - 31 * second, false),
+            (gap.0 - 30 * second, true),
+            (gap.0, true),
+            (gap.0 + minute, true),
+            (gap.1, true),
+            (gap.1 + 299, true),
+            (gap.1 + 300, false),
+            (30 * minute, false),
+        ] {
+            assert_eq!(clock.excuses_will(ProbeMillis::new(at)), excused, "{at}");
+        }
+    }
+
+    #[test]
+    fn a_will_among_joined_gaps_is_excused_however_many_more_come() {
+        let (mut lane, mut tenant) = (LaneClock::default(), TenantClock::default());
+        let (every, will) = (100_000, ProbeMillis::new(260_000));
+        for i in 0..200 {
+            lane.advance(heard(i * every, (i + 1) * every - 1_000));
+            // No grace from the fifth gap on: what the first excused is so for good.
+            tenant.advance(&[&lane], if i < 5 { 300_000 } else { 0 }, false);
+            assert!(i < 3 || tenant.excuses_will(will), "{i}");
+        }
+        assert_eq!(tenant.gaps.len(), limits::GAPS_REMEMBERED_MAX);
+        assert!(!tenant.excuses_will(ProbeMillis::new(199 * every + 2_000)));
+    }
+
+    #[test]
     fn all_lanes_must_be_heard() {
         let (mut one, mut two, mut tenant) = (LaneClock::default(), LaneClock::default(), TenantClock::default());
         one.advance(heard(100, 200));
@@ -294,7 +348,7 @@ mod tests {
         let (mut lane, mut tenant) = (LaneClock::default(), TenantClock::default());
         lane.advance(heard(100, 110));
         tenant.advance(&[&lane], 300, true);
-        assert_eq!(tenant.grace_until.get(), 300);
+        assert_eq!(tenant.grace_until().get(), 300);
     }
 
     #[test]

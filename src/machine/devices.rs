@@ -29,6 +29,8 @@ pub(super) struct Device {
     pub(super) owner: Option<Owner>,
     /// Its newest sign of life, on the probes' axis, and which message that was.
     pub(super) contact: Option<(ProbeMillis, EventId)>,
+    /// The broker's newest word for a broken connection of it, on the same axis: only one later than the contact counts.
+    pub(super) will: Option<(ProbeMillis, EventId)>,
     pub(super) repeats: Repeats,
     pub(super) skew: Skew,
     /// The newest time that it told of: what is older is history.
@@ -59,6 +61,7 @@ impl Device {
             feed: None,
             owner: None,
             contact: None,
+            will: None,
             repeats: Repeats::default(),
             skew: Skew::default(),
             told_up_to: None,
@@ -77,7 +80,9 @@ impl Device {
             hash.text(owner.tenant.as_str()).text(owner.group.as_ref().map_or("", GroupName::as_str));
             hash.int(owner.since.get()).int(owner.entry);
         }
-        hash.option(self.contact.map(|contact| contact.0.get())).bytes(&self.contact.map_or([0; 16], |contact| contact.1.0));
+        for word in [self.contact, self.will] {
+            hash.option(word.map(|word| word.0.get())).bytes(&word.map_or([0; 16], |word| word.1.0));
+        }
         self.repeats.digest(hash);
         self.skew.digest(hash);
         hash.option(self.told_up_to.map(ProbeMillis::get));

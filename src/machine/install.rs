@@ -20,6 +20,7 @@ impl Machine {
         let before = std::mem::replace(&mut self.rulebook, Arc::clone(rulebook));
         let scene = Scene { now, rulebook };
         self.blindness.install(now, rulebook);
+        self.ingest_faults.install(rulebook);
         self.clocks.install(rulebook);
         let changed = changed_fences(&before, rulebook);
         let (partition, count) = (self.partition, self.count);

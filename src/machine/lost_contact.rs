@@ -1,13 +1,16 @@
 //! Silence: a device that we provably listened to for longer than its limit, and did not hear.
 //!
+//! A will, the MQTT broker's word for a broken connection, is a hint and no proof: one that came after the last contact shortens the
+//! silence that is still to wait, unless our own trouble may have caused it.
+//!
 //! The column of deadlines holds a time before which silence cannot be over the limit; when one is due, the true deadline is
 //! computed from the device's contact and the gaps since. So a report costs one store, and a gap costs nothing until it matters.
 
-use crate::alert::{Alert, Kind};
+use crate::alert::{Alert, Kind, RecordRef};
 use crate::ids::{EventId, Hasher};
 use crate::limits;
 use crate::rulebook::LostContact;
-use crate::time::{HeardMillis, ProbeMillis};
+use crate::time::{HeardMillis, ProbeMillis, clock_text};
 
 use super::actions::Actions;
 use super::clocks::{Clocks, TenantClock};
@@ -41,8 +44,23 @@ pub(super) fn contact(
         device.lost_before.note(&restored);
         actions.raise(restored);
     }
-    let lost = device.lost_contact.is_some();
-    devices.set_silence(slot, if lost { NEVER } else { clock.heard().plus(rule.silence_millis - silent_millis) });
+    let since = clock.heard().plus(-silent_millis);
+    let earliest = if device.lost_contact.is_some() { NEVER } else { due(clock, device, since, rule).at };
+    devices.set_silence(slot, earliest);
+}
+
+/// A will at `will`. Copies by mirrored ingesters, and older ones, change nothing.
+pub(super) fn will(scene: Scene<'_>, clocks: &Clocks, devices: &mut Devices, slot: Slot, will: (ProbeMillis, EventId)) {
+    let device = devices.get_mut(slot);
+    if device.will.is_some_and(|known| will.1 == known.1 || will.0 <= known.0) {
+        return;
+    }
+    device.will = Some(will);
+    let Some((clock, since, rule)) = silence(scene, clocks, device) else { return };
+    if device.lost_contact.is_none() {
+        let earliest = due(clock, device, since, rule).at;
+        devices.set_silence(slot, earliest);
+    }
 }
 
 /// Sets the deadline anew, after the rulebook or the owner changed.
@@ -53,7 +71,7 @@ pub(super) fn rearm(scene: Scene<'_>, clocks: &Clocks, devices: &mut Devices, sl
         return devices.set_silence(slot, NEVER);
     };
     let lost = device.lost_contact.is_some();
-    let deadline = deadline(clock, since, rule);
+    let deadline = due(clock, device, since, rule).after_grace(clock);
     devices.set_silence(slot, if lost { NEVER } else { deadline });
 }
 
@@ -77,13 +95,14 @@ pub(super) fn sweep(scene: Scene<'_>, clocks: &Clocks, devices: &mut Devices, ac
         if devices.silence(slot) > clock.heard() {
             continue;
         }
-        let due = deadline(clock, since, rule);
-        if due > clock.heard() {
-            devices.set_silence(slot, due);
+        let due = due(clock, device, since, rule);
+        let deadline = due.after_grace(clock);
+        if deadline > clock.heard() {
+            devices.set_silence(slot, deadline);
             continue;
         }
         let device = devices.get_mut(slot);
-        if let Some(alert) = raise(scene, device, clock, since, rule) {
+        if let Some(alert) = raise(scene, device, clock, since, rule, due) {
             let alert = device.lost_before.resume(alert);
             device.lost_contact = Some(Box::new(alert.clone()));
             actions.raise(alert);
@@ -107,29 +126,62 @@ fn silence<'a>(scene: Scene<'_>, clocks: &'a Clocks, device: &Device) -> Option<
     Some((clock, since, rule(scene, device)?))
 }
 
-/// Silence since `since` is over its limit here; not within a grace after a gap, which postpones it by a bounded time.
-fn deadline(clock: &TenantClock, since: HeardMillis, rule: LostContact) -> HeardMillis {
-    let due = since.plus(rule.silence_millis);
-    due.max(clock.grace_until().min(due.plus(limits::POSTPONED_MILLIS_MAX)))
+/// When a silence is over its limit, and the will that made it so early.
+#[derive(Clone, Copy)]
+struct Due {
+    at: HeardMillis,
+    by_will: Option<(ProbeMillis, EventId)>,
 }
 
-fn raise(scene: Scene<'_>, device: &Device, clock: &TenantClock, since: HeardMillis, rule: LostContact) -> Option<Alert> {
+/// When silence since `since` is over its limit. A will that is excused by what is known so far stays excused, so this time, once set,
+/// can only turn out to be too early.
+fn due(clock: &TenantClock, device: &Device, since: HeardMillis, rule: LostContact) -> Due {
+    let at = since.plus(rule.silence_millis);
+    let counts =
+        |will: &(ProbeMillis, EventId)| device.contact.is_some_and(|contact| will.0 > contact.0) && !clock.excuses_will(will.0);
+    let Some(will) = device.will.filter(counts) else { return Due { at, by_will: None } };
+    let after_will = clock.heard_at(will.0).plus(rule.after_will_millis);
+    if after_will < at { Due { at: after_will, by_will: Some(will) } } else { Due { at, by_will: None } }
+}
+
+impl Due {
+    /// Not within a grace after a gap, which postpones it by a bounded time.
+    fn after_grace(self, clock: &TenantClock) -> HeardMillis {
+        self.at.max(clock.grace_until().min(self.at.plus(limits::POSTPONED_MILLIS_MAX)))
+    }
+}
+
+fn raise(
+    scene: Scene<'_>,
+    device: &Device,
+    clock: &TenantClock,
+    since: HeardMillis,
+    rule: LostContact,
+    due: Due,
+) -> Option<Alert> {
     let entry = scene.rulebook.device(&device.id)?;
     let seconds = clock.heard().since(since) / 1_000;
     let limit = rule.silence_millis / 1_000;
-    let (event, began_at, text) = match device.contact {
-        Some((at, event)) => (
+    let (event, began_at, text) = match (device.contact, due.by_will) {
+        (Some((at, event)), None) => (
             event,
             Some(at),
             format!("nothing was heard of the device for {seconds} s while we listened; its limit is {limit} s"),
         ),
-        None => (
+        (Some((at, event)), Some((will, _))) => (event, Some(at), will_text(clock, seconds, will, rule)),
+        (None, _) => (
             never_heard(entry.entry),
             None,
             format!("the device was never heard in {seconds} s of listening since the rulebook names it; its limit is {limit} s"),
         ),
     };
-    scene.raise(
+    let after_will = [("after_will_millis", millis(rule.after_will_millis))];
+    let limits: Vec<(&str, f64)> =
+        [("silence_millis", millis(rule.silence_millis)), ("reconnect_grace_until_millis", millis(clock.grace_until().get()))]
+            .into_iter()
+            .chain(after_will.into_iter().filter(|_| due.by_will.is_some()))
+            .collect();
+    let mut alert = scene.raise(
         device,
         &Verdict {
             kind: Kind::LostContact,
@@ -140,12 +192,22 @@ fn raise(scene: Scene<'_>, device: &Device, clock: &TenantClock, since: HeardMil
             began_at,
             occurred_at: began_at.unwrap_or(ProbeMillis::new(scene.now.get())),
             text,
-            limits: &[
-                ("silence_millis", millis(rule.silence_millis)),
-                ("reconnect_grace_until_millis", millis(clock.grace_until().get())),
-            ],
+            limits: &limits,
             appended_at: None,
         },
+    )?;
+    alert.reason.records.extend(due.by_will.map(|(_, event)| RecordRef { event, appended_at: None }));
+    Some(alert)
+}
+
+fn will_text(clock: &TenantClock, seconds: i64, will: ProbeMillis, rule: LostContact) -> String {
+    let since_will = clock.heard().since(clock.heard_at(will)) / 1_000;
+    format!(
+        "nothing was heard of the device for {seconds} s while we listened, and {since_will} s ago the MQTT broker reported its connection \
+         broken (its will, {} UTC); its limit is {} s after a will, {} s without one",
+        clock_text(will.get()),
+        rule.after_will_millis / 1_000,
+        rule.silence_millis / 1_000,
     )
 }
 

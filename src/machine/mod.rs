@@ -15,11 +15,13 @@ mod duress;
 mod episode;
 mod fences;
 mod fix;
+mod ingest_faults;
 mod install;
 mod lost_contact;
 mod raise;
 mod repeats;
 mod skew;
+mod standing;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -41,6 +43,7 @@ use devices::Devices;
 use digest::StateHasher;
 use directory::Slot;
 use fix::AppliedFix;
+use ingest_faults::IngestFaults;
 use raise::Scene;
 use repeats::Presses;
 
@@ -67,6 +70,7 @@ pub struct Machine {
     devices: Devices,
     presses: Presses,
     blindness: Blindness,
+    ingest_faults: IngestFaults,
     /// Devices with an edge that waits for its dwell.
     dwelling: BTreeSet<Slot>,
 }
@@ -85,6 +89,7 @@ impl Machine {
             devices: Devices::new(limits::UNKNOWN_DEVICES_MAX),
             presses: Presses::default(),
             blindness: Blindness::new(partition, count),
+            ingest_faults: IngestFaults::new(partition, count),
             dwelling: BTreeSet::new(),
         }
     }
@@ -137,6 +142,7 @@ impl Machine {
         let rulebook = Arc::clone(&self.rulebook);
         let scene = Scene { now, rulebook: &rulebook };
         self.blindness.sweep(scene, &self.clocks, actions);
+        self.ingest_faults.sweep(scene, actions);
         for slot in self.dwelling.clone() {
             let device = self.devices.get_mut(slot);
             if let Some(owner) = &device.owner {
@@ -158,6 +164,9 @@ impl Machine {
             self.put_in_force(now, &rulebook, actions);
         }
         let ahead = observation.heard.iter().any(|heard| heard.to.get() > appended_at.plus(limits::CLOCK_FAULT_MILLIS).get());
+        if !self.ingest_faults.note(now, &self.rulebook, observation, ahead) {
+            actions.note(Outcome::FaultUnremembered);
+        }
         if ahead {
             return actions.note(Outcome::ObservationAhead);
         }
@@ -175,6 +184,9 @@ impl Machine {
             self.devices.get_mut(slot).feed = Some(message.feed.clone());
             if let Some(at) = self.contact_of(message, arrived) {
                 lost_contact::contact(scene, &self.clocks, &mut self.devices, slot, (at, message.event), actions);
+            } else if message.content == MessageContent::Will && !message.retained && message.after_probe.is_some() {
+                // Without a probe it waited in the broker for who knows how long.
+                lost_contact::will(scene, &self.clocks, &mut self.devices, slot, (arrived, message.event));
             }
         }
         let mut device = slot.map(|slot| self.devices.get_mut(slot));
@@ -316,6 +328,7 @@ impl Machine {
         self.devices.digest(&mut hash);
         self.presses.digest(&mut hash);
         self.blindness.digest(&mut hash);
+        self.ingest_faults.digest(&mut hash);
         hash.count(self.dwelling.len());
         hash.finish()
     }

@@ -124,7 +124,6 @@ parts! {
         severity: Severity,
         #[serde(deserialize_with = "for_later")]
         stage: Stage,
-        #[serde(deserialize_with = "for_later")]
         after_will_millis: i64,
     }
     /// `battery_low`, as far as this level sets it.
@@ -346,8 +345,10 @@ fn grace_usable(millis: Option<i64>) -> Result<(), String> {
 }
 
 fn rules_usable(rules: &RulesContent) -> Result<(), String> {
-    if let Some(Switch::With(LostContactContent { silence_millis: Some(silence), .. })) = rules.lost_contact {
-        within("silence_millis", silence, limits::SILENCE_MILLIS_MIN, limits::SILENCE_MILLIS_MAX)?;
+    if let Some(Switch::With(lost)) = &rules.lost_contact {
+        for (what, millis) in [("silence_millis", lost.silence_millis), ("after_will_millis", lost.after_will_millis)] {
+            millis.map_or(Ok(()), |millis| within(what, millis, limits::SILENCE_MILLIS_MIN, limits::SILENCE_MILLIS_MAX))?;
+        }
     }
     if let Some(Switch::With(battery)) = &rules.battery_low {
         within("low_percent", battery.low_percent.unwrap_or(0), 0, 100)?;

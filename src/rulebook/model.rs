@@ -81,6 +81,8 @@ pub struct Rules {
 pub struct LostContact {
     /// Observed silence after which contact counts as lost, in milliseconds.
     pub silence_millis: i64,
+    /// The same after the device's will, in milliseconds; as long as the silence where a will shortens nothing, never longer.
+    pub after_will_millis: i64,
     /// How bad that is.
     pub severity: Severity,
 }

@@ -3,6 +3,7 @@
 use super::content::{BatteryLowContent, LostContactContent, RulesContent, Switch};
 use super::model::{BatteryLow, LostContact, Rules};
 use crate::alert::{Severity, Stage};
+use crate::limits;
 use crate::time::MINUTE_MILLIS;
 
 /// Silence limit where no level names one.
@@ -16,14 +17,24 @@ const CLEAR_PERCENT_DEFAULT: u8 = 20;
 /// its parameters, so that a narrower level can switch it on again.
 pub(super) fn resolve<'a>(levels: impl IntoIterator<Item = &'a RulesContent> + Clone) -> Rules {
     let mut stage = Stage::default();
-    let mut silence = Laid { on: true, rule: LostContact { silence_millis: SILENCE_MILLIS_DEFAULT, severity: Severity::Major } };
+    let mut silence = Laid {
+        on: true,
+        rule: LostContact {
+            silence_millis: SILENCE_MILLIS_DEFAULT,
+            after_will_millis: limits::AFTER_WILL_MILLIS,
+            severity: Severity::Major,
+        },
+    };
     for level in levels.clone() {
         stage = level.stage.unwrap_or(stage);
         silence.lay(level.lost_contact.as_ref(), |rule, part: &LostContactContent| {
             rule.silence_millis = part.silence_millis.unwrap_or(rule.silence_millis);
+            rule.after_will_millis = part.after_will_millis.unwrap_or(rule.after_will_millis);
             rule.severity = part.severity.unwrap_or(rule.severity);
         });
     }
+    // A will shortens a silence and never lengthens one. Only here, with all levels laid: a narrower level may lengthen the silence again.
+    silence.rule.after_will_millis = silence.rule.after_will_millis.min(silence.rule.silence_millis);
     let mut battery = lay_battery(levels);
     // `check` refuses limits that meet; what other hands wrote must still not flap.
     battery.rule.clear_percent = battery.rule.clear_percent.max(battery.rule.low_percent.saturating_add(1));

@@ -18,6 +18,7 @@ pub(super) fn read_rules(fields: Fields<'_>) -> RulesContent {
         stage: fields.one_of("stage", &STAGES),
         lost_contact: read_switch(&fields, "lost_contact", |rule| LostContactContent {
             silence_millis: rule.duration("silence", limits::SILENCE_MILLIS_MIN..=limits::SILENCE_MILLIS_MAX),
+            after_will_millis: rule.duration("after_will", limits::SILENCE_MILLIS_MIN..=limits::SILENCE_MILLIS_MAX),
             severity: rule.one_of("severity", &SEVERITIES),
             ..LostContactContent::default()
         }),

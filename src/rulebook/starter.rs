@@ -40,7 +40,9 @@ reconnect_grace = "5m"
 # Rules of every device, unless its tenant, its group or the device itself says otherwise.
 [rules]
 stage = "live"                                   # "shadow": alerts go to the shadow topic; a press goes to the centre always
-lost_contact = { silence = "10m", severity = "major" }   # false switches it off
+# Silence counts only while we listen. A device whose connection broke (the MQTT broker sends its will) gets after_will, if that is
+# sooner; as long as the silence, and wills shorten nothing. false switches the rule off.
+lost_contact = { silence = "10m", after_will = "2m", severity = "major" }
 battery_low = { low = 15, clear = 20, severity = "warning" }
 
 # Alarm receiving centres. Each has Kafka topics of its own: lonewatch.alerts.{centre} and so on.

@@ -134,7 +134,7 @@ fn all_mistakes_come_at_once() {
             ),
             (
                 "tenants/acme.toml",
-                "centre = 'north'\nzone = 'here and there'\n[rules]\nlost_contact = { silence = '2s' }\nman_down = {}\n[devices.dev-1]\ngroup = 'visitor'\n[devices.\"a/b\"]\n[groups.visitors]\n",
+                "centre = 'north'\nzone = 'here and there'\n[rules]\nlost_contact = { silence = '2s', after_will = '0s' }\nman_down = {}\n[devices.dev-1]\ngroup = 'visitor'\n[devices.\"a/b\"]\n[groups.visitors]\n",
             ),
             ("tenants/beta.toml", "centre = 'north'\n[devices.dev-1]\n"),
             ("fences/a.geojson", &polygon("[[[0, 51], [0.1, 51], [0.1, 51.1], [0, 51.1]]]")),
@@ -151,6 +151,7 @@ fn all_mistakes_come_at_once() {
             "notes.toml: is not read; move it",
             "tenants/acme.toml: zone: \"here and there\" is not a time zone",
             "tenants/acme.toml: rules.lost_contact.silence: is 2s; write a duration from 3s to 7d",
+            "tenants/acme.toml: rules.lost_contact.after_will: is 0s; write a duration from 3s to 7d",
             "tenants/acme.toml: rules.man_down: is not supported yet; remove it",
             "tenants/acme.toml: devices.\"a/b\": \"a/b\" is not a device id",
             "tenants/acme.toml: centre: centre north does not exist; add [centres.north] to installation.toml",
@@ -309,7 +310,8 @@ fn only_the_tenants_own_fences_are_near() {
 
 #[test]
 fn rules_are_inherited_from_installation_to_device() {
-    let installation = format!("{INSTALLATION}\n[rules]\nlost_contact = {{ silence = '20m', severity = 'minor' }}\n");
+    let installation =
+        format!("{INSTALLATION}\n[rules]\nlost_contact = {{ silence = '20m', after_will = '8m', severity = 'minor' }}\n");
     let tenant = "
 centre = 'north'
 reconnect_grace = '0s'
@@ -333,6 +335,10 @@ group = 'quiet'
     topic.apply(&[("installation.toml", &installation), ("tenants/acme.toml", tenant)]);
     let rules = |id: &str| &topic.device(id).rules;
     let silence = |id: &str| rules(id).lost_contact.map(|rule| (rule.silence_millis, rule.severity));
+    let after_will = |id: &str| rules(id).lost_contact.map(|rule| rule.after_will_millis);
+    assert_eq!(after_will("plain"), Some(480_000));
+    assert_eq!(after_will("visitor"), Some(300_000), "a will never lengthens a silence");
+    assert_eq!(after_will("special"), Some(480_000));
     assert_eq!(silence("plain"), Some((1_200_000, Severity::Minor)));
     assert_eq!(silence("visitor"), Some((300_000, Severity::Minor)));
     assert_eq!(silence("silent"), None);
@@ -353,7 +359,8 @@ fn a_folder_that_says_nothing_has_the_documented_defaults() {
     topic.apply(&[]);
     let rules = &topic.device("dev-1").rules;
     assert_eq!(rules.stage, Stage::Live);
-    assert_eq!(rules.lost_contact, Some(LostContact { silence_millis: 600_000, severity: Severity::Major }));
+    let lost_contact = LostContact { silence_millis: 600_000, after_will_millis: 120_000, severity: Severity::Major };
+    assert_eq!(rules.lost_contact, Some(lost_contact));
     assert_eq!(rules.battery_low, Some(BatteryLow { low_percent: 15, clear_percent: 20, severity: Severity::Warning }));
     assert_eq!(topic.newest.tenant(&tenant_name("acme")).unwrap().reconnect_grace_millis, 300_000);
 }
@@ -427,6 +434,7 @@ fn an_unusable_entry_leaves_the_last_good_one_in_force_and_the_next_apply_mends_
         r#"{"author":"a","reason":"b","at":1}"#,
         r#"{"author":"a","reason":"b","at":1,"content":{"tenant":"NO"}}"#,
         r#"{"author":"a","reason":"b","at":1,"content":{"tenant":"acme","rules":{"lost_contact":{"silence_millis":1}}}}"#,
+        r#"{"author":"a","reason":"b","at":1,"content":{"tenant":"acme","rules":{"lost_contact":{"after_will_millis":0}}}}"#,
         r#"{"format":2,"author":"a","reason":"b","at":1,"content":{"tenant":"acme"}}"#,
     ] {
         topic.json("device/dev-1", bad);

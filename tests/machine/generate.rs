@@ -1,12 +1,12 @@
 //! Journals by seed: two tenants on two feeds, each heard by two ingesters; devices that report, press, repeat themselves, buffer,
-//! fall silent and come back; lanes that stand still, ingesters that restart, Kafka that stands still; rulebooks that change.
+//! fall silent, with and without a will, and come back; lanes that stand still, ingesters that restart, Kafka that stands still; rulebooks that change.
 
 use std::sync::Arc;
 
 use lonewatch::alert::Lane;
 use lonewatch::device::{Decoder, Fix, RejectReason, Report};
 use lonewatch::ids::{CentreName, DeviceId, EventId, FeedName, Incarnation, IngesterName, Origin, ProbeRef};
-use lonewatch::journal::{Heard, MessageContent, MessageRecord, Observation, Press, Record};
+use lonewatch::journal::{Heard, IngestFault, MessageContent, MessageRecord, Observation, Press, Record};
 use lonewatch::rulebook::Rulebook;
 use lonewatch::time::{DeviceMillis, IngestMillis, ProbeMillis};
 
@@ -28,8 +28,8 @@ const RULES: [&str; 9] = [
     "centre south",
     "feed main tenants acme,beta fallback north",
     "feed other tenants beta fallback south",
-    "tenant acme centre north silence 20s grace 15s",
-    "tenant beta centre south silence 30s grace 10s",
+    "tenant acme centre north silence 20s grace 15s will 5s",
+    "tenant beta centre south silence 90s grace 10s will 40s",
     "fence depot tenant acme meaning keep_in circle 0,0,200 dwell 0s buffer 15",
     "fence school tenant acme meaning keep_out circle 300,0,150 dwell 8s buffer 10",
     "fence shop tenant beta meaning notify circle 0,0,250 dwell 5s buffer 15",
@@ -58,6 +58,8 @@ struct Maker {
     ears: Vec<Ear>,
     devices: Vec<DeviceId>,
     silent_until: Vec<i64>,
+    /// Wills that the brokers will send, and when.
+    wills: Vec<(i64, usize)>,
     counter: u64,
     again: Option<Sent>,
 }
@@ -103,7 +105,20 @@ impl Maker {
         let silent_until = devices.iter().map(|_| if chance.percent(10) { DAY + chance.between(0, 90_000) } else { 0 }).collect();
         let (named, now, stalled_until) = (book.version(), DAY, 0);
         let journal = Journal { books: vec![book], records: Vec::new() };
-        Self { chance, rules, journal, named, now, stalled_until, ears, devices, silent_until, counter: 0, again: None }
+        Self {
+            chance,
+            rules,
+            journal,
+            named,
+            now,
+            stalled_until,
+            ears,
+            devices,
+            silent_until,
+            wills: Vec::new(),
+            counter: 0,
+            again: None,
+        }
     }
 
     fn push(&mut self, record: Record) {
@@ -128,6 +143,7 @@ impl Maker {
         if self.chance.percent(8) {
             self.press();
         }
+        self.send_wills();
         if let Some(sent) = self.again.clone().filter(|_| self.chance.percent(40)) {
             self.send(&sent);
         }
@@ -147,6 +163,10 @@ impl Maker {
         }
         if self.chance.percent(1) {
             self.ears.iter_mut().for_each(|ear| ear.from = None);
+            if self.chance.percent(50) {
+                // A broker that stops sends every will first.
+                self.wills.extend((0..self.devices.len()).map(|at| (self.now, at)));
+            }
         }
         for (feed, ingester) in [("main", "a"), ("main", "b"), ("other", "a"), ("other", "b")] {
             if !self.chance.percent(45) {
@@ -159,20 +179,25 @@ impl Maker {
                 Some(Heard { lane: ear.lane, from: ProbeMillis::new(ear.from?), to: ProbeMillis::new(self.now + ahead) })
             };
             let heard: Vec<Heard> = mine.filter_map(heard).collect();
-            if !heard.is_empty() {
-                self.observe(feed, ingester, heard);
+            let faults: Vec<IngestFault> = if self.chance.percent(4) {
+                vec![self.chance.one_of(&[IngestFault::Clock, IngestFault::TakenOver])]
+            } else {
+                Vec::new()
+            };
+            if !(heard.is_empty() && faults.is_empty()) {
+                self.observe(feed, ingester, heard, faults);
             }
         }
     }
 
-    fn observe(&mut self, feed: FeedName, ingester: IngesterName, heard: Vec<Heard>) {
+    fn observe(&mut self, feed: FeedName, ingester: IngesterName, heard: Vec<Heard>, faults: Vec<IngestFault>) {
         let newest = self.journal.books.last().expect("one at least").version();
         // An ingester that has read less names an older version; the one in force never goes back.
         if self.chance.percent(70) {
             self.named = newest;
         }
         let rulebook_version = if self.chance.percent(95) { self.named } else { self.journal.books[0].version() };
-        let observation = Observation { feed, ingester, incarnation: Incarnation(1), rulebook_version, heard };
+        let observation = Observation { feed, ingester, incarnation: Incarnation(1), rulebook_version, heard, faults };
         self.push(Record::Observation(observation));
     }
 
@@ -180,10 +205,11 @@ impl Maker {
     fn change(&mut self) {
         let n = self.chance.between(0, 9);
         let tenant = if n % 2 == 0 { "acme" } else { "beta" };
-        let line = match self.chance.between(0, 3) {
+        let line = match self.chance.between(0, 4) {
             0 => format!("device dev-{n} tenant {tenant} silence {}s", self.chance.between(5, 60)),
             1 => format!("device dev-{n} tenant {tenant} silence off"),
-            2 => format!("device new-{n} tenant {tenant}"),
+            2 => format!("device dev-{n} tenant {tenant} will {}s", self.chance.between(3, 40)),
+            3 => format!("device new-{n} tenant {tenant}"),
             _ => format!("device dev-{n} tenant {}", if n % 2 == 0 { "beta" } else { "acme" }),
         };
         self.rules.set(&line);
@@ -213,6 +239,9 @@ impl Maker {
         }
         if self.chance.percent(4) {
             self.silent_until[at] = self.now + 1_000 * self.chance.between(20, 120);
+            if self.chance.percent(60) {
+                self.wills.push((self.now + 1_000 * self.chance.between(0, 10), at));
+            }
         }
         let fix = self.chance.percent(70);
         let dated = self.chance.percent(50);
@@ -247,6 +276,17 @@ impl Maker {
         let sent = (self.devices[at].clone(), self.feed_of(at), Lane::Reports, content, None, format!("bytes {}", self.counter));
         self.send(&sent);
         self.again = own.then_some(sent);
+    }
+
+    fn send_wills(&mut self) {
+        let (due, later) = std::mem::take(&mut self.wills).into_iter().partition(|(at, _)| *at <= self.now);
+        self.wills = later;
+        let due: Vec<(i64, usize)> = due;
+        for (_, at) in due {
+            self.counter += 1;
+            let (device, feed, bytes) = (self.devices[at].clone(), self.feed_of(at), format!("bytes {}", self.counter));
+            self.send(&(device, feed, Lane::Reports, MessageContent::Will, None, bytes));
+        }
     }
 
     fn press(&mut self) {

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use lonewatch::alert::{Alert, Kind, Lane, duress_id};
 use lonewatch::ids::{AlertId, DeviceId, EventId, FeedName, Hasher, ProbeRef, TenantName};
-use lonewatch::journal::{MessageContent, MessageRecord, Observation, Record};
+use lonewatch::journal::{IngestFault, MessageContent, MessageRecord, Observation, Record};
 use lonewatch::position::Position;
 use lonewatch::rulebook::{Fence, Meaning, Rulebook};
 
@@ -20,6 +20,11 @@ const BLIND: i64 = 10_000;
 const LATE: i64 = 120_000;
 const AGAIN: i64 = 600_000;
 const POSTPONED: i64 = 1_800_000;
+const BEFORE_A_GAP: i64 = 30_000;
+const FAULT_OVER: i64 = 30_000;
+
+/// The note of a silence that a will shortened.
+const WILL: &str = "will";
 
 /// What is told: enough to tell any two alerts apart.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -37,18 +42,28 @@ impl Told {
         // How late a press is hangs on what reports taught of its device's clock: that is told in stories and in `skew.rs`.
         let late = alert.late.filter(|_| alert.kind != Kind::Duress).map(|late| late.age_millis);
         let certain = alert.grade.map(|grade| grade == lonewatch::alert::Grade::Certain);
-        let lanes: Vec<&str> = alert.lanes.iter().map(|lane| lane.as_str()).collect();
+        let mut notes: Vec<&str> = alert.lanes.iter().map(|lane| lane.as_str()).collect();
+        if alert.reason.limits.contains_key("after_will_millis") {
+            notes.push(WILL);
+        }
         Self {
             record,
             id: alert.id,
-            words: words(alert.kind, &who, alert.centre.as_str(), alert.revision, (cleared, late, certain), &lanes),
+            words: words(alert.kind, &who, alert.centre.as_str(), alert.revision, (cleared, late, certain), &notes),
         }
     }
 }
 
-fn words(kind: Kind, who: &str, centre: &str, revision: u32, marks: (bool, Option<i64>, Option<bool>), lanes: &[&str]) -> String {
+impl Told {
+    /// A silence that a will shortened, told for the first time.
+    pub(crate) fn is_raised_by_will(&self) -> bool {
+        self.words.ends_with(&format!("[{WILL:?}]")) && self.words.contains(" r1 cleared false")
+    }
+}
+
+fn words(kind: Kind, who: &str, centre: &str, revision: u32, marks: (bool, Option<i64>, Option<bool>), notes: &[&str]) -> String {
     let (cleared, late, certain) = marks;
-    format!("{} {who} -> {centre} r{revision} cleared {cleared} late {late:?} certain {certain:?} {lanes:?}", kind.as_str())
+    format!("{} {who} -> {centre} r{revision} cleared {cleared} late {late:?} certain {certain:?} {notes:?}", kind.as_str())
 }
 
 /// An alert that stands.
@@ -60,7 +75,8 @@ struct Open {
     centre: String,
     late: Option<i64>,
     certain: Option<bool>,
-    lanes: Vec<&'static str>,
+    /// Deaf lanes, or that a will made it so early.
+    notes: Vec<&'static str>,
 }
 
 #[derive(Clone, Copy)]
@@ -76,6 +92,8 @@ struct SeenFix {
 struct Watched {
     events: BTreeSet<EventId>,
     contact: Option<(i64, EventId)>,
+    /// Every will, by when its first copy came.
+    wills: BTreeMap<EventId, i64>,
     /// Tenant, entry, and the tenant's frontier when the entry came into force.
     owner: Option<(TenantName, i64, Option<i64>)>,
     fix: Option<SeenFix>,
@@ -115,7 +133,12 @@ pub(crate) struct Oracle {
     /// By event: when a copy with a probe last came.
     presses: BTreeMap<EventId, i64>,
     feeds: BTreeMap<FeedName, i64>,
-    blind: BTreeMap<(FeedName, String), Open>,
+    /// What we know to be wrong with ourselves, by what it is, of what, and whose centre's.
+    troubles: BTreeMap<(Kind, String, String), Open>,
+    /// Every fault of an ingester that showed: when, and on which record.
+    faults: Vec<(i64, usize, (Kind, String))>,
+    /// Every whole second that was crossed: `now`, and at which record.
+    seconds: Vec<(i64, usize)>,
 }
 
 /// Everything that the journal's records must tell, in any order within a record.
@@ -142,7 +165,9 @@ impl Oracle {
             watched: BTreeMap::new(),
             presses: BTreeMap::new(),
             feeds: BTreeMap::new(),
-            blind: BTreeMap::new(),
+            troubles: BTreeMap::new(),
+            faults: Vec::new(),
+            seconds: Vec::new(),
         }
     }
 
@@ -166,14 +191,14 @@ impl Oracle {
         let revision = self.highest.get(&open.id).copied().unwrap_or(0) + 1;
         self.highest.insert(open.id, revision);
         let marks = (cleared, open.late, open.certain);
-        let words = words(open.kind, &open.who, &open.centre, revision, marks, &open.lanes);
+        let words = words(open.kind, &open.who, &open.centre, revision, marks, &open.notes);
         self.told.push(Told { record: self.record, id: open.id, words });
     }
 
     fn open(&mut self, device: &DeviceId, kind: Kind, subject: &str, cause: (EventId, Option<i64>), late: Option<i64>) -> Open {
         let id = Alert::id_of(Some(device), kind, subject, Some(cause.0), cause.1);
         let centre = self.book.device(device).expect("only owned devices alert").centre.to_string();
-        Open { id, kind, who: format!("{device} {subject}"), centre, late, certain: None, lanes: Vec::new() }
+        Open { id, kind, who: format!("{device} {subject}"), centre, late, certain: None, notes: Vec::new() }
     }
 
     // ---- listening ----
@@ -183,7 +208,13 @@ impl Oracle {
             let book = journal.books.iter().find(|book| book.version() == observation.rulebook_version);
             self.install(Arc::clone(book.expect("a version of the journal")));
         }
-        if observation.heard.iter().any(|heard| heard.to.get() > appended + 2_000) {
+        let ahead = observation.heard.iter().any(|heard| heard.to.get() > appended + 2_000);
+        for fault in observation.faults.iter().copied().chain(ahead.then_some(IngestFault::Clock)) {
+            let kind = if fault == IngestFault::Clock { Kind::ClockFault } else { Kind::IngestFault };
+            let who = format!("{}/{}", observation.feed, observation.ingester);
+            self.faults.push((self.now, self.record, (kind, who)));
+        }
+        if ahead {
             return;
         }
         for heard in &observation.heard {
@@ -250,7 +281,8 @@ impl Oracle {
     // ---- what is due ----
 
     fn due(&mut self) {
-        self.judge_blind();
+        self.seconds.push((self.now, self.record));
+        self.judge_ourselves();
         let devices: Vec<DeviceId> = self.watched.keys().cloned().collect();
         for device in &devices {
             self.dwell(device, None);
@@ -260,44 +292,78 @@ impl Oracle {
         }
     }
 
-    fn judge_blind(&mut self) {
-        let mut wanted = BTreeMap::new();
-        for (feed, since) in &self.feeds {
-            let Some(entry) = self.book.feed(feed) else { continue };
+    /// Blind feeds: since when, and which lanes.
+    fn blind(&self) -> Vec<(Kind, FeedName, String, i64, Vec<&'static str>)> {
+        let mut blind = Vec::new();
+        for (feed, since) in self.feeds.iter().filter(|(feed, _)| self.book.feed(feed).is_some()) {
             let reached = |lane: Lane| {
                 let heard = self.heard.get(&(feed.clone(), lane)).and_then(|lane| lane.last()).map_or(i64::MIN, |last| last.1);
                 heard.max(*since)
             };
             let deaf: Vec<Lane> = Lane::ALL.into_iter().filter(|lane| self.now - reached(*lane) >= BLIND).collect();
             let Some(began) = deaf.iter().map(|lane| reached(*lane)).min() else { continue };
+            blind.push((Kind::Blind, feed.clone(), feed.to_string(), began, deaf.iter().map(|lane| lane.as_str()).collect()));
+        }
+        blind
+    }
+
+    /// Faults of ingesters that are not over: the first record of each unbroken row of them.
+    fn faulty(&self) -> Vec<(Kind, FeedName, String, i64, Vec<&'static str>)> {
+        let all: BTreeSet<&(Kind, String)> = self.faults.iter().map(|(_, _, what)| what).collect();
+        let mut faulty = Vec::new();
+        for what in all {
+            let mut began = None;
+            let shown: Vec<_> = self.faults.iter().filter(|(_, _, it)| it == what).collect();
+            for (place, (at, record, _)) in shown.iter().enumerate() {
+                began = began.or(Some(*at));
+                let until = shown.get(place + 1).map_or(usize::MAX, |(_, next, _)| *next);
+                if self.quiet(*record, until) >= FAULT_OVER {
+                    began = None;
+                }
+            }
+            let feed = FeedName::parse(what.1.split('/').next().expect("a feed")).expect("a name");
+            faulty.extend(began.map(|began| (what.0, feed, what.1.clone(), began, Vec::new())));
+        }
+        faulty
+    }
+
+    /// How much time passed between two records, no second crossing counted for more than 2 s. A record comes after the crossing that it makes.
+    fn quiet(&self, after: usize, until: usize) -> i64 {
+        let crossings = self.seconds.windows(2).filter(|pair| pair[1].1 > after && pair[1].1 <= until);
+        crossings.map(|pair| (pair[1].0 - pair[0].0).min(2_000)).sum()
+    }
+
+    fn judge_ourselves(&mut self) {
+        let mut wanted = BTreeMap::new();
+        for (kind, feed, who, began, notes) in self.blind().into_iter().chain(self.faulty()) {
+            let Some(entry) = self.book.feed(&feed) else { continue };
             let tenants = entry.tenants.iter().filter_map(|tenant| self.book.tenant(tenant));
             let mut centres: BTreeSet<String> = tenants.map(|tenant| tenant.centre.to_string()).collect();
             centres.insert(entry.fallback_centre.to_string());
             for centre in centres {
-                let id = Alert::id_of(None, Kind::Blind, &format!("{feed}/{centre}"), None, Some(began));
-                let lanes = deaf.iter().map(|lane| lane.as_str()).collect();
-                let who = feed.to_string();
-                let open = Open { id, kind: Kind::Blind, who, centre: centre.clone(), late: None, certain: None, lanes };
-                wanted.insert((feed.clone(), centre), open);
+                let id = Alert::id_of(None, kind, &format!("{who}/{centre}"), None, Some(began));
+                let open =
+                    Open { id, kind, who: who.clone(), centre: centre.clone(), late: None, certain: None, notes: notes.clone() };
+                wanted.insert((kind, who.clone(), centre), open);
             }
         }
-        for (key, open) in self.blind.clone() {
+        for (key, open) in self.troubles.clone() {
             if !wanted.contains_key(&key) {
                 self.say(&open, true);
-                self.blind.remove(&key);
+                self.troubles.remove(&key);
             }
         }
         for (key, want) in wanted {
-            match self.blind.get(&key).cloned() {
-                Some(open) if open.lanes == want.lanes => {}
+            match self.troubles.get(&key).cloned() {
+                Some(open) if open.notes == want.notes => {}
                 Some(open) => {
-                    let open = Open { lanes: want.lanes, ..open };
+                    let open = Open { notes: want.notes, ..open };
                     self.say(&open, false);
-                    self.blind.insert(key, open);
+                    self.troubles.insert(key, open);
                 }
                 None => {
                     self.say(&want, false);
-                    self.blind.insert(key, want);
+                    self.troubles.insert(key, want);
                 }
             }
         }
@@ -311,19 +377,41 @@ impl Oracle {
             return;
         }
         let from = watched.contact.map_or(since.unwrap_or(i64::MIN), |contact| contact.0);
-        let silent = self.heard_since(&tenant, from);
+        let will = watched.wills.values().copied().max();
+        let will =
+            will.filter(|will| watched.contact.is_some_and(|contact| *will > contact.0) && self.will_counts(&tenant, *will));
+        // How long it is over its limit, by silence alone and by the will: the longer counts.
+        let over = self.heard_since(&tenant, from) - rule.silence_millis;
+        let over_by_will = will.map_or(i64::MIN, |will| self.heard_since(&tenant, will) - rule.after_will_millis);
         let grace = self.book.tenant(&tenant).expect("a tenant").reconnect_grace_millis;
         let in_grace = self.heard_since_gap(&tenant).is_some_and(|heard| heard < grace);
-        if silent < rule.silence_millis || (in_grace && silent < rule.silence_millis + POSTPONED) {
+        if over.max(over_by_will) < if in_grace { POSTPONED } else { 0 } {
             return;
         }
         let cause = match watched.contact {
             Some((at, event)) => (event, Some(at)),
             None => (EventId(Hasher::new("rulebook-entry").int(entry).finish()), None),
         };
-        let open = self.open(device, Kind::LostContact, "", cause, None);
+        let notes = if over_by_will > over { vec![WILL] } else { Vec::new() };
+        let open = Open { notes, ..self.open(device, Kind::LostContact, "", cause, None) };
         self.say(&open, false);
         self.watched.get_mut(device).expect("watched").lost = Some(open);
+    }
+
+    /// Not where it came within 30 s before a time that was not heard, in one, or within the grace after one.
+    fn will_counts(&self, tenant: &TenantName, will: i64) -> bool {
+        let (grace, reach) = (self.book.tenant(tenant).expect("a tenant").reconnect_grace_millis, self.reach[tenant]);
+        let mut pieces = vec![(reach.began, reach.began)];
+        pieces.extend(&self.pieces[tenant]);
+        pieces.push((reach.frontier, reach.frontier));
+        let mut unheard = vec![(i64::MIN, reach.began)];
+        unheard.extend(pieces.windows(2).map(|pair| (pair[0].1, pair[1].0)).filter(|gap| gap.0 < gap.1));
+        !unheard.into_iter().any(|(from, to)| {
+            // Nothing was missed at the journal's beginning: no grace there.
+            let grace = if from == i64::MIN { 0 } else { grace };
+            let between: i64 = pieces.iter().map(|piece| (piece.1.min(will) - piece.0.max(to)).max(0)).sum();
+            will >= from.saturating_sub(BEFORE_A_GAP) && (will <= to || between < grace)
+        })
     }
 
     // ---- messages ----
@@ -370,6 +458,9 @@ impl Oracle {
     }
 
     fn contact(&mut self, message: &MessageRecord, arrived: i64) {
+        if message.content == MessageContent::Will && !message.retained && message.after_probe.is_some() {
+            self.watched.get_mut(&message.device).expect("watched").wills.entry(message.event).or_insert(arrived);
+        }
         if message.retained || message.content == MessageContent::Will {
             return;
         }

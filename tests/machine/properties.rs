@@ -3,7 +3,7 @@
 use lonewatch::alert::{Kind, Lane};
 use lonewatch::device::{Decoder, Fix, RejectReason, Report};
 use lonewatch::ids::{CentreName, DeviceId, EventId, FeedName, Incarnation, IngesterName, ProbeRef};
-use lonewatch::journal::{Heard, MessageContent, MessageRecord, Observation, Press, Record};
+use lonewatch::journal::{Heard, IngestFault, MessageContent, MessageRecord, Observation, Press, Record};
 use lonewatch::position::Position;
 use lonewatch::time::{AppendMillis, DeviceMillis, IngestMillis, ProbeMillis};
 use proptest::prelude::*;
@@ -85,10 +85,12 @@ fn record() -> impl Strategy<Value = (i64, Record)> {
         from: ProbeMillis::new(from),
         to: ProbeMillis::new(to),
     });
-    let observation = proptest::collection::vec(heard, 0..4).prop_map(|heard| {
+    let fault = prop_oneof![Just(IngestFault::Clock), Just(IngestFault::TakenOver)];
+    let faults = proptest::collection::vec(fault, 0..3);
+    let observation = (proptest::collection::vec(heard, 0..4), faults).prop_map(|(heard, faults)| {
         let ingester = IngesterName::parse("b").expect("a name");
         let feed = FeedName::parse("main").expect("a name");
-        Record::Observation(Observation { feed, ingester, incarnation: Incarnation(1), rulebook_version: 0, heard })
+        Record::Observation(Observation { feed, ingester, incarnation: Incarnation(1), rulebook_version: 0, heard, faults })
     });
     let metronome = Just(Record::Metronome { detector: "d".to_owned() });
     (millis(), prop_oneof![4 => message(), 2 => observation, 1 => metronome])
@@ -109,6 +111,7 @@ proptest! {
             incarnation: Incarnation(1),
             rulebook_version: book.version(),
             heard: Vec::new(),
+            faults: Vec::new(),
         });
         journal.records = vec![(DAY, named)];
         journal.records.extend(records);

@@ -3,7 +3,7 @@
 //! ```text
 //! centre north
 //! feed main tenants acme,beta fallback north
-//! tenant acme centre north silence 10m grace 5m
+//! tenant acme centre north silence 10m grace 5m will 2m
 //! device dev-1 tenant acme group visitors silence 5m
 //! fence depot tenant acme meaning keep_in circle 0,0,200 dwell 30s buffer 15
 //! ```
@@ -114,12 +114,12 @@ fn rules(words: &BTreeMap<&str, &str>) -> String {
     if let Some(stage) = words.get("stage") {
         let _ = writeln!(text, "stage = {stage:?}");
     }
-    match words.get("silence") {
-        Some(&"off") => text.push_str("lost_contact = false\n"),
-        Some(silence) => {
-            let _ = writeln!(text, "lost_contact = {{ silence = {silence:?} }}");
-        }
-        None => {}
+    let limits = [("silence", words.get("silence")), ("after_will", words.get("will"))];
+    let limits: Vec<String> = limits.iter().filter_map(|(key, limit)| Some(format!("{key} = {:?}", (*limit)?))).collect();
+    if words.get("silence") == Some(&"off") {
+        text.push_str("lost_contact = false\n");
+    } else if !limits.is_empty() {
+        let _ = writeln!(text, "lost_contact = {{ {} }}", limits.join(", "));
     }
     text
 }

@@ -8,7 +8,9 @@
 //! 09:00:00 rules + device dev-2 tenant acme           a new version, named by an observation that hears nothing
 //! 09:00:00 rules - device dev-2 ; - fence depot       several changes in one version
 //! 09:00:00..09:30:00 tick                             a metronome record a second
-//! 09:00:00..09:30:00 hear a main [duress|reports]     what ingester a heard of the feed: from the range's start, to each second
+//! 09:00:00..09:30:00 hear a main [duress|reports]     what ingester a heard of the feed: from the range's start, to each second;
+//!                                                     `run N` is its incarnation
+//! 09:00:00..09:01:00 fault a main clock taken-over    ingester a says of itself what is wrong, and hears nothing
 //! 09:00:00..09:30:00 dev-1 report every 30s           reports; words below
 //! 09:00:00 dev-1 press [junk]                         a press on the duress lane
 //! 09:00:00 dev-1 will / unreadable

@@ -27,10 +27,7 @@ impl Shown {
             State::Cleared => "cleared",
         };
         let mut line = format!("{} {}", clock_text(alert.changed_at), alert.kind.as_str());
-        let who = alert
-            .device
-            .as_ref()
-            .map_or(alert.feed.as_ref().map_or("", lonewatch::ids::FeedName::as_str), lonewatch::ids::DeviceId::as_str);
+        let who = alert.device.as_ref().map_or(alert.subject.as_str(), lonewatch::ids::DeviceId::as_str);
         let _ = write!(line, " {who} rev {} {state} -> {} #{}", alert.revision, alert.centre, self.name(alert.id));
         if alert.device.is_some() && !alert.subject.is_empty() {
             let _ = write!(line, " fence {}", alert.subject);
@@ -61,6 +58,9 @@ impl Shown {
         }
         if let Some(place) = alert.place.filter(|_| alert.kind == Kind::Duress) {
             let _ = write!(line, " fix of {}", clock_text(place.fixed_at));
+        }
+        if alert.reason.limits.contains_key("after_will_millis") && alert.state == State::Active {
+            line.push_str(" by will");
         }
         if let Some(late) = alert.late {
             let _ = write!(line, " late {} s", late.age_millis / 1_000);

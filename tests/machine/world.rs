@@ -6,7 +6,9 @@ use std::sync::Arc;
 use lonewatch::alert::{Alert, Lane};
 use lonewatch::device::{Decoder, Fix, RejectReason, Report, Signal, Signals};
 use lonewatch::ids::{CentreName, DeviceId, EventId, FeedName, Incarnation, IngesterName, Origin, ProbeRef};
-use lonewatch::journal::{Heard, MessageContent, MessageRecord, Observation, Partition, PartitionCount, Press, Record};
+use lonewatch::journal::{
+    Heard, IngestFault, MessageContent, MessageRecord, Observation, Partition, PartitionCount, Press, Record,
+};
 use lonewatch::machine::{Actions, Machine, Outcome, Start};
 use lonewatch::rulebook::Rulebook;
 use lonewatch::time::{AppendMillis, DeviceMillis, IngestMillis, ProbeMillis};
@@ -85,9 +87,10 @@ impl World {
                 }
                 self.rulebook = self.rules.apply();
                 let feed = self.rulebook.feeds().next().expect("a story has a feed").name.clone();
-                self.observe(step.appended, "a", feed, Vec::new());
+                self.observe(step.appended, ("a", 1), feed, Vec::new(), Vec::new());
             }
             ["hear", ingester, feed, rest @ ..] => self.hear(step, line, ingester, feed, rest),
+            ["fault", ingester, feed, faults @ ..] => self.fault(step, ingester, feed, faults),
             ["crowd", count, rest @ ..] => {
                 for n in 0..number::<u32>(count) {
                     self.message(step, line, &format!("x-{n}"), rest);
@@ -98,10 +101,17 @@ impl World {
         }
     }
 
-    fn observe(&mut self, appended: i64, ingester: &str, feed: FeedName, heard: Vec<Heard>) {
-        let rulebook_version = self.rulebook.version();
+    fn observe(
+        &mut self,
+        appended: i64,
+        (ingester, run): (&str, u64),
+        feed: FeedName,
+        heard: Vec<Heard>,
+        faults: Vec<IngestFault>,
+    ) {
+        let (rulebook_version, incarnation) = (self.rulebook.version(), Incarnation(run));
         let ingester = IngesterName::parse(ingester).expect("a name");
-        let observation = Observation { feed, ingester, incarnation: Incarnation(1), rulebook_version, heard };
+        let observation = Observation { feed, ingester, incarnation, rulebook_version, heard, faults };
         self.apply(appended, &Record::Observation(observation));
     }
 
@@ -113,7 +123,18 @@ impl World {
         let lanes = if lanes.is_empty() { Lane::ALL.to_vec() } else { lanes };
         let heard =
             lanes.into_iter().map(|lane| Heard { lane, from: ProbeMillis::new(from), to: ProbeMillis::new(to) }).collect();
-        self.observe(step.appended, ingester, FeedName::parse(feed).expect("a name"), heard);
+        let run = word("run").map_or(1, number);
+        self.observe(step.appended, (ingester, run), FeedName::parse(feed).expect("a name"), heard, Vec::new());
+    }
+
+    fn fault(&mut self, step: Step, ingester: &str, feed: &str, faults: &[&str]) {
+        let fault = |word: &&str| match *word {
+            "clock" => IngestFault::Clock,
+            "taken-over" => IngestFault::TakenOver,
+            other => panic!("{other:?} is no fault of an ingester"),
+        };
+        let faults = faults.iter().map(fault).collect();
+        self.observe(step.appended, (ingester, 1), FeedName::parse(feed).expect("a name"), Vec::new(), faults);
     }
 
     fn message(&mut self, step: Step, line: &Line, device: &str, words: &[&str]) {
