@@ -33,6 +33,7 @@ pub mod redact;
 pub mod rulebook;
 #[cfg(feature = "io")]
 pub mod rulebooks;
+pub mod runbook;
 #[cfg(feature = "io")]
 pub mod shutdown;
 pub mod simulator;

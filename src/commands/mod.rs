@@ -17,20 +17,32 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::config::Settings;
+use crate::runbook::Entry;
 
 /// Why a command ended without doing its work: lines for the operator, each with its mend.
 #[derive(Debug)]
-pub struct Failure(Vec<String>);
+pub struct Failure {
+    lines: Vec<String>,
+    /// Where the runbook says more.
+    see: Option<Entry>,
+}
 
 impl Failure {
     /// One line.
     pub fn new(line: impl Into<String>) -> Self {
-        Self(vec![line.into()])
+        Self { lines: vec![line.into()], see: None }
     }
 
     /// Many at once.
     pub fn all(lines: impl IntoIterator<Item = impl ToString>) -> Self {
-        Self(lines.into_iter().map(|line| line.to_string()).collect())
+        Self { lines: lines.into_iter().map(|line| line.to_string()).collect(), see: None }
+    }
+
+    /// With the place where the runbook says more.
+    #[must_use]
+    pub const fn see(mut self, entry: Entry) -> Self {
+        self.see = Some(entry);
+        self
     }
 }
 
@@ -90,9 +102,12 @@ impl ConfigOpts {
                 "cannot read {}: {fault}; name the configuration file with --config FILE",
                 self.config.display()
             ))
+            .see(Entry::Configuration)
         })?;
-        Settings::load(&text, std::env::vars())
-            .map_err(|mistakes| Failure::all(mistakes.iter().map(|mistake| format!("{}: {mistake}", self.config.display()))))
+        Settings::load(&text, std::env::vars()).map_err(|mistakes| {
+            let lines = mistakes.iter().map(|mistake| format!("{}: {mistake}", self.config.display()));
+            Failure::all(lines).see(Entry::Configuration)
+        })
     }
 }
 
@@ -121,9 +136,12 @@ pub fn main() -> ExitCode {
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
-        Err(Failure(lines)) => {
+        Err(Failure { lines, see }) => {
             for line in lines {
                 terminal::complain(&format!("{} {line}", terminal::bad("error:")));
+            }
+            if let Some(entry) = see {
+                terminal::complain(&terminal::dim(&format!("see {entry}")));
             }
             ExitCode::FAILURE
         }

@@ -25,6 +25,7 @@ use crate::kafka::{Cluster, Fault, TopicNames, Writer};
 use crate::limits;
 use crate::redact::Redacted;
 use crate::rulebook::Rulebook;
+use crate::runbook::Entry;
 use crate::shutdown::Ending;
 
 use connection::Endpoint;
@@ -53,6 +54,18 @@ pub enum StartFault {
     /// No random number to be had.
     #[error("the system gives no random numbers: {0}")]
     Chance(getrandom::Error),
+}
+
+impl StartFault {
+    /// What to do about it.
+    pub const fn entry(&self) -> Entry {
+        match self {
+            Self::NoFeed(_) => Entry::FeedWithoutEntry,
+            Self::Kafka(_) => Entry::KafkaSettings,
+            Self::Password(..) => Entry::PasswordFile,
+            Self::Thread(_) | Self::Chance(_) => Entry::SystemResources,
+        }
+    }
 }
 
 /// What an ingester stands on.
@@ -147,7 +160,7 @@ fn start_feed(
             health: ground.health.clone(),
             ending: ground.ending.clone(),
         };
-        ground.health.not_ready(&format!("feed {} lane {}", feed.name, lane.as_str()), "connecting");
+        ground.health.not_ready(&format!("feed {} lane {}", feed.name, lane.as_str()), Entry::MqttConnection, "connecting");
         threads.push(thread(&format!("{}-{}", feed.name, lane.as_str()), LaneTask::new(parts).run())?);
     }
     let publishing = || Publishing {

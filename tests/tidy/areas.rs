@@ -4,7 +4,7 @@ use crate::Finding;
 use crate::tree::{TextFile, word_places};
 
 /// Root files open to all: names, bounds, clocks as types.
-const PURE_ROOT: [&str; 8] = ["alert", "ids", "lib", "limits", "position", "redact", "time", "watch"];
+const PURE_ROOT: [&str; 9] = ["alert", "ids", "lib", "limits", "position", "redact", "runbook", "time", "watch"];
 /// Root files of the outside world. They may know the pure folders (a metric's labels are their enums), and no other.
 const IO_ROOT: [&str; 7] = ["admin", "clock", "health", "logging", "main", "metrics", "shutdown"];
 
