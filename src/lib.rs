@@ -12,6 +12,7 @@ pub mod clock;
 pub mod commands;
 pub mod config;
 pub mod device;
+pub mod diagnosis;
 #[cfg(feature = "io")]
 pub mod health;
 pub mod ids;

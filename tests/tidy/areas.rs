@@ -16,10 +16,11 @@ struct Area {
 }
 
 /// The source's folders, in the alphabetical order that is also the data's way.
-const AREAS: [Area; 12] = [
+const AREAS: [Area; 13] = [
     Area { name: "commands", pure: false, knows: &["*"] },
     Area { name: "config", pure: true, knows: &["device", "journal"] },
     Area { name: "device", pure: true, knows: &[] },
+    Area { name: "diagnosis", pure: true, knows: &["config", "device", "rulebook"] },
     Area { name: "ingest", pure: false, knows: &["config", "kafka", "journal", "device", "rulebook"] },
     Area { name: "journal", pure: true, knows: &["device"] },
     Area { name: "kafka", pure: false, knows: &["journal"] },
