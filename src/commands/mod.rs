@@ -1,6 +1,7 @@
 //! What an operator can run: one file for each command. Nothing else in the program knows about commands.
 
 mod alerts;
+mod check;
 #[cfg(feature = "demo")]
 pub mod demo;
 mod detect;
@@ -80,6 +81,8 @@ enum Command {
     Rules(rules::Opts),
     /// The alerts of a centre.
     Alerts(alerts::Opts),
+    /// Looks at everything that a site stands on, or at one device, and names the mend of each finding.
+    Check(check::Opts),
     /// Kafka's topics: makes what is missing, checks what is there.
     Topics(topics::Opts),
     /// Drives simulated devices over real MQTT.
@@ -131,6 +134,7 @@ pub fn main() -> ExitCode {
         Command::Detect(opts) => detect::run(&opts),
         Command::Rules(opts) => rules::run(&opts),
         Command::Alerts(opts) => alerts::run(&opts),
+        Command::Check(opts) => check::run(&opts),
         Command::Topics(opts) => topics::run(&opts),
         Command::Simulate(opts) => simulate::run(&opts).map_err(Failure::from),
     };

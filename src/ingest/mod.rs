@@ -4,6 +4,7 @@
 
 mod acks;
 mod connection;
+mod idle_probe;
 mod intake;
 mod lane;
 mod probe;
@@ -27,6 +28,8 @@ use crate::redact::Redacted;
 use crate::rulebook::Rulebook;
 use crate::runbook::Entry;
 use crate::shutdown::Ending;
+
+pub use idle_probe::idle_probe;
 
 use connection::Endpoint;
 use intake::Post;
