@@ -11,6 +11,7 @@ use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
 use crate::health::Health;
 use crate::metrics;
+use crate::runbook::Entry;
 use crate::shutdown::Ending;
 
 /// Seconds: from a tenth of a hop to the longest replay.
@@ -26,6 +27,16 @@ pub enum AdminFault {
     /// Metrics were begun twice in one process, or the recorder refuses its buckets.
     #[error("cannot begin metrics: {0}")]
     Metrics(String),
+}
+
+impl AdminFault {
+    /// What to do about it.
+    pub const fn entry(&self) -> Entry {
+        match self {
+            Self::Listen(..) => Entry::AdminPort,
+            Self::Metrics(_) => Entry::SystemResources,
+        }
+    }
 }
 
 #[derive(Clone)]

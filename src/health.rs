@@ -4,6 +4,23 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::limits;
+use crate::runbook::Entry;
+
+/// Why a part does not do its work, on its way to whoever says so.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trouble {
+    /// What it means and what to do.
+    pub entry: Entry,
+    /// What happened, with the mend where it is known.
+    pub why: String,
+}
+
+impl Trouble {
+    /// A trouble with its entry in the runbook.
+    pub fn new(entry: Entry, why: impl Into<String>) -> Self {
+        Self { entry, why: why.into() }
+    }
+}
 
 /// The state of every part of this process.
 #[derive(Clone, Debug, Default)]
@@ -12,9 +29,9 @@ pub struct Health(Arc<Mutex<BTreeMap<String, State>>>);
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum State {
     Ready,
-    NotReady(String),
+    NotReady(Entry, String),
     /// Ready, with something to say.
-    Remark(String),
+    Remark(Entry, String),
 }
 
 impl Health {
@@ -23,8 +40,8 @@ impl Health {
         if parts.get(part) != Some(&state) {
             match &state {
                 State::Ready => tracing::info!(part, "ready"),
-                State::NotReady(why) => tracing::warn!(part, why, "not ready"),
-                State::Remark(what) => tracing::warn!(part, what, "ready, but"),
+                State::NotReady(entry, why) => tracing::warn!(part, why, see = %entry, "not ready"),
+                State::Remark(entry, what) => tracing::warn!(part, what, see = %entry, "ready, but"),
             }
             parts.insert(part.to_owned(), state);
         }
@@ -35,14 +52,14 @@ impl Health {
         self.put(part, State::Ready);
     }
 
-    /// This part does not do its work, for a reason that names the mend.
-    pub fn not_ready(&self, part: &str, why: impl Into<String>) {
-        self.put(part, State::NotReady(why.into()));
+    /// This part does not do its work, for a reason that names the mend. The entry says what it means and what to do.
+    pub fn not_ready(&self, part: &str, entry: Entry, why: impl Into<String>) {
+        self.put(part, State::NotReady(entry, why.into()));
     }
 
     /// This part does its work, and an operator should know something.
-    pub fn remark(&self, part: &str, what: impl Into<String>) {
-        self.put(part, State::Remark(what.into()));
+    pub fn remark(&self, part: &str, entry: Entry, what: impl Into<String>) {
+        self.put(part, State::Remark(entry, what.into()));
     }
 
     /// This part has ended in good order.
@@ -53,11 +70,11 @@ impl Health {
     /// Whether every part does its work, and one line for each.
     pub fn report(&self) -> (bool, Vec<String>) {
         let parts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let ready = !parts.is_empty() && !parts.values().any(|state| matches!(state, State::NotReady(_)));
+        let ready = !parts.is_empty() && !parts.values().any(|state| matches!(state, State::NotReady(..)));
         let lines = parts.iter().map(|(part, state)| match state {
             State::Ready => format!("{part}: ready"),
-            State::NotReady(why) => format!("{part}: NOT READY: {why}"),
-            State::Remark(what) => format!("{part}: ready, but {what}"),
+            State::NotReady(entry, why) => format!("{part}: NOT READY: {why} (see {entry})"),
+            State::Remark(entry, what) => format!("{part}: ready, but {what} (see {entry})"),
         });
         (ready, lines.collect())
     }
@@ -96,6 +113,7 @@ impl KafkaAnswers {
         let seconds = limits::KAFKA_SILENT_MILLIS / 1_000;
         self.health.not_ready(
             &self.part,
+            Entry::KafkaSilent,
             format!(
                 "Kafka has acknowledged nothing for {seconds} s or more: look at its brokers and at the network. \
                  What is not stored is kept and tried again"
@@ -118,11 +136,12 @@ mod tests {
         let health = Health::default();
         assert!(!health.report().0, "nothing has started: not ready");
         health.ready("lane");
-        health.not_ready("rulebook", "not read to its end yet");
+        health.not_ready("rulebook", Entry::RulebookUnread, "not read to its end yet");
         let (ready, lines) = health.report();
         assert!(!ready);
-        assert_eq!(lines, ["lane: ready", "rulebook: NOT READY: not read to its end yet"]);
-        health.remark("rulebook", "entry device/x cannot be used");
+        let why = "rulebook: NOT READY: not read to its end yet (see docs/RUNBOOK.md#rulebook-unread)";
+        assert_eq!(lines, ["lane: ready", why]);
+        health.remark("rulebook", Entry::RulebookEntries, "entry device/x cannot be used");
         assert!(health.report().0);
     }
 

@@ -12,6 +12,7 @@ pub mod clock;
 pub mod commands;
 pub mod config;
 pub mod device;
+pub mod diagnosis;
 #[cfg(feature = "io")]
 pub mod health;
 pub mod ids;
@@ -33,6 +34,7 @@ pub mod redact;
 pub mod rulebook;
 #[cfg(feature = "io")]
 pub mod rulebooks;
+pub mod runbook;
 #[cfg(feature = "io")]
 pub mod shutdown;
 pub mod simulator;

@@ -131,6 +131,8 @@ pub const PRESS_AGAIN_MILLIS: i64 = 10 * MINUTE_MILLIS;
 pub const LATE_MILLIS: i64 = 2 * MINUTE_MILLIS;
 /// Device time further ahead than this counts as none.
 pub const DEVICE_AHEAD_MILLIS: i64 = 2 * MINUTE_MILLIS;
+/// A device's clock that is wrong by more than this is worth a word: what it tells would be dated minutes off.
+pub const DEVICE_CLOCK_MILLIS_MAX: i64 = 5 * MINUTE_MILLIS;
 /// Device clocks whose offset agrees within this, for [`SKEW_PROVEN_MILLIS`], are believed.
 pub const SKEW_AGREES_MILLIS: i64 = 10 * SECOND_MILLIS;
 /// How long a new clock offset must show in live reports: a buffered upload passes in less, or its offsets differ.
@@ -184,6 +186,10 @@ pub const WRITER_REFUSED_MILLIS: u64 = 10_000;
 /// A writer whose records wait while Kafka acknowledges nothing for this long says that it is not ready. Ordinary acknowledgements
 /// take milliseconds; a change of leader takes a few seconds.
 pub const KAFKA_SILENT_MILLIS: i64 = 5 * SECOND_MILLIS;
+/// `check` asks whether it may write with a record that is larger than its topic allows, up to this: more is not worth the bytes.
+pub const CHECK_RECORD_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// By how much that record is larger.
+pub const CHECK_BEYOND_BYTES: usize = 1_024;
 /// Journal retention that the start-up check asks for.
 pub const JOURNAL_RETENTION_MILLIS: i64 = 72 * HOUR_MILLIS;
 /// Alerts stay at least this long.

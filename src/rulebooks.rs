@@ -10,6 +10,7 @@ use crate::kafka::{Cluster, Fault, RulebookItem, RulebookReader, TopicNames};
 use crate::limits;
 use crate::metrics;
 use crate::rulebook::{Entries, Rulebook};
+use crate::runbook;
 
 /// The part's name in `/readyz`.
 const PART: &str = "rulebook";
@@ -119,7 +120,7 @@ impl Rulebooks {
         let (complete_sender, complete) = watch::channel(false);
         let mut entries = Entries::new();
         let (sink_versions, sink_health) = (versions.clone(), health.clone());
-        health.not_ready(PART, "not read to its end yet");
+        health.not_ready(PART, runbook::Entry::RulebookUnread, "not read to its end yet");
         let reader = RulebookReader::start(cluster, topics, move |item| match item {
             RulebookItem::Entry { offset, key, value } => {
                 let rulebook = entries.read(offset, &key, value.as_deref());
@@ -134,7 +135,9 @@ impl Rulebooks {
                 complete_sender.send_replace(true);
             }
             // A stale copy serves; until the first end nobody has started on it.
-            RulebookItem::Fault(fault) => sink_health.remark(PART, format!("the copy may be stale: {fault}")),
+            RulebookItem::Fault(fault) => {
+                sink_health.remark(PART, runbook::Entry::RulebookUnread, format!("the copy may be stale: {fault}"));
+            }
         })?;
         Ok(Self { versions, newest, complete, _reader: reader })
     }
@@ -162,6 +165,7 @@ fn report(health: &Health, entries: &Entries) {
         [] => health.ready(PART),
         [first, rest @ ..] => health.remark(
             PART,
+            runbook::Entry::RulebookEntries,
             format!("{} entries cannot be used, the last good ones stay in force; the first: {first}", rest.len() + 1),
         ),
     }

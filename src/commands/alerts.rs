@@ -9,6 +9,7 @@ use crate::clock;
 use crate::ids::CentreName;
 use crate::kafka::{FaultKind, StartAt, TailItem, TopicNames, TopicTail};
 use crate::limits;
+use crate::runbook::Entry;
 use crate::time::clock_text;
 use crate::watch::{Sighted, Watch};
 
@@ -99,7 +100,7 @@ fn show(alert: &Alert, watch: &mut Watch) {
 pub(super) fn sighted_line(sighted: &Sighted) -> String {
     let time = terminal::dim(&clock_text(sighted.at));
     if sighted.blind {
-        format!("{time}  {} {}", terminal::bad("NOT WATCHED  "), sighted.text)
+        format!("{time}  {} {} (see {})", terminal::bad("NOT WATCHED  "), sighted.text, Entry::NotWatched)
     } else {
         format!("{time}  {} {}", terminal::good("watched again"), sighted.text)
     }

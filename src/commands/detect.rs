@@ -13,5 +13,5 @@ pub(super) struct Opts {
 
 /// Runs until a signal ends it.
 pub(super) fn run(opts: &Opts) -> Result<(), Failure> {
-    start_and_wait(&opts.config, Roles { ingest: false, detect: true })
+    Ok(start_and_wait(&opts.config, Roles { ingest: false, detect: true })?)
 }

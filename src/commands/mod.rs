@@ -1,6 +1,7 @@
 //! What an operator can run: one file for each command. Nothing else in the program knows about commands.
 
 mod alerts;
+mod check;
 #[cfg(feature = "demo")]
 pub mod demo;
 mod detect;
@@ -17,20 +18,32 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::config::Settings;
+use crate::runbook::Entry;
 
 /// Why a command ended without doing its work: lines for the operator, each with its mend.
 #[derive(Debug)]
-pub struct Failure(Vec<String>);
+pub struct Failure {
+    lines: Vec<String>,
+    /// Where the runbook says more.
+    see: Option<Entry>,
+}
 
 impl Failure {
     /// One line.
     pub fn new(line: impl Into<String>) -> Self {
-        Self(vec![line.into()])
+        Self { lines: vec![line.into()], see: None }
     }
 
     /// Many at once.
     pub fn all(lines: impl IntoIterator<Item = impl ToString>) -> Self {
-        Self(lines.into_iter().map(|line| line.to_string()).collect())
+        Self { lines: lines.into_iter().map(|line| line.to_string()).collect(), see: None }
+    }
+
+    /// With the place where the runbook says more.
+    #[must_use]
+    pub const fn see(mut self, entry: Entry) -> Self {
+        self.see = Some(entry);
+        self
     }
 }
 
@@ -68,6 +81,8 @@ enum Command {
     Rules(rules::Opts),
     /// The alerts of a centre.
     Alerts(alerts::Opts),
+    /// Looks at everything that a site stands on, or at one device, and names the mend of each finding.
+    Check(check::Opts),
     /// Kafka's topics: makes what is missing, checks what is there.
     Topics(topics::Opts),
     /// Drives simulated devices over real MQTT.
@@ -90,9 +105,12 @@ impl ConfigOpts {
                 "cannot read {}: {fault}; name the configuration file with --config FILE",
                 self.config.display()
             ))
+            .see(Entry::Configuration)
         })?;
-        Settings::load(&text, std::env::vars())
-            .map_err(|mistakes| Failure::all(mistakes.iter().map(|mistake| format!("{}: {mistake}", self.config.display()))))
+        Settings::load(&text, std::env::vars()).map_err(|mistakes| {
+            let lines = mistakes.iter().map(|mistake| format!("{}: {mistake}", self.config.display()));
+            Failure::all(lines).see(Entry::Configuration)
+        })
     }
 }
 
@@ -116,14 +134,18 @@ pub fn main() -> ExitCode {
         Command::Detect(opts) => detect::run(&opts),
         Command::Rules(opts) => rules::run(&opts),
         Command::Alerts(opts) => alerts::run(&opts),
+        Command::Check(opts) => check::run(&opts),
         Command::Topics(opts) => topics::run(&opts),
         Command::Simulate(opts) => simulate::run(&opts).map_err(Failure::from),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
-        Err(Failure(lines)) => {
+        Err(Failure { lines, see }) => {
             for line in lines {
                 terminal::complain(&format!("{} {line}", terminal::bad("error:")));
+            }
+            if let Some(entry) = see {
+                terminal::complain(&terminal::dim(&format!("see {entry}")));
             }
             ExitCode::FAILURE
         }

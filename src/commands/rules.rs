@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::run::cluster;
@@ -9,8 +10,8 @@ use super::topics;
 use super::{ConfigOpts, Failure, terminal};
 use crate::clock;
 use crate::config::Settings;
-use crate::kafka::{Cluster, StartAt, TailItem, TopicNames, TopicTail, rulebook_apply};
-use crate::rulebook::{self, Entries, SourceFolder, StarterAnswers};
+use crate::kafka::{Cluster, Fault, FaultKind, StartAt, TailItem, TopicNames, TopicTail, rulebook_apply};
+use crate::rulebook::{self, Entries, Rulebook, SourceFolder, StarterAnswers};
 
 /// How long Kafka may take.
 const WITHIN: Duration = Duration::from_secs(30);
@@ -73,7 +74,7 @@ pub(super) fn run(opts: &Opts) -> Result<(), Failure> {
         }
         What::Diff { dir, config } => {
             let (settings, folder) = (config.load()?, checked(dir)?);
-            let entries = entries(&cluster(&settings)?, &TopicNames::new(&settings.kafka.prefix))?;
+            let entries = entries(&cluster(&settings)?, &TopicNames::new(&settings.kafka.prefix), WITHIN)?;
             show(&entries, &folder);
             Ok(())
         }
@@ -128,22 +129,34 @@ fn gather(root: &Path, dir: &Path, files: &mut Vec<(String, String)>) -> Result<
 }
 
 /// The rulebook topic as it stands.
-fn entries(cluster: &Cluster, names: &TopicNames) -> Result<Entries, Failure> {
-    let mut tail = TopicTail::open(cluster, &names.rulebook(), StartAt::Beginning, WITHIN)?;
-    let mut entries = Entries::new();
-    let deadline = clock::wall_millis() + i64::try_from(WITHIN.as_millis()).unwrap_or(i64::MAX);
+fn entries(cluster: &Cluster, names: &TopicNames, within: Duration) -> Result<Entries, Fault> {
+    Ok(in_force(cluster, names, within)?.0)
+}
+
+/// The rulebook topic as it stands, and the version in force.
+pub(super) fn in_force(cluster: &Cluster, names: &TopicNames, within: Duration) -> Result<(Entries, Arc<Rulebook>), Fault> {
+    let mut tail = TopicTail::open(cluster, &names.rulebook(), StartAt::Beginning, within)?;
+    let (mut entries, mut rulebook) = (Entries::new(), Arc::new(Rulebook::empty()));
+    let deadline = clock::wall_millis() + i64::try_from(within.as_millis()).unwrap_or(i64::MAX);
     while !tail.has_caught_up() {
         match tail.poll(Duration::from_millis(500)) {
             TailItem::Record { offset, key, payload, .. } => {
-                entries.read(offset, &String::from_utf8_lossy(&key), payload.as_deref());
+                if let Some(built) = entries.read(offset, &String::from_utf8_lossy(&key), payload.as_deref()) {
+                    rulebook = built;
+                }
             }
             TailItem::End { .. } => {}
+            // A fault that lasts would only be said later.
+            TailItem::Fault(fault) if fault.kind != FaultKind::Passing => return Err(fault),
             TailItem::Idle | TailItem::Fault(_) if clock::wall_millis() < deadline => {}
-            TailItem::Idle => return Err(Failure::new(format!("{} was not read to its end in time", names.rulebook()))),
-            TailItem::Fault(fault) => return Err(fault.into()),
+            TailItem::Idle => {
+                let text = format!("{} was not read to its end in time", names.rulebook());
+                return Err(Fault { kind: FaultKind::Passing, text });
+            }
+            TailItem::Fault(fault) => return Err(fault),
         }
     }
-    Ok(entries)
+    Ok((entries, rulebook))
 }
 
 /// Prints the difference; how many lines it has.
@@ -161,7 +174,7 @@ fn show(entries: &Entries, folder: &SourceFolder) -> usize {
 fn apply(settings: &Settings, folder: &SourceFolder, author: &str, reason: &str, replicas: Option<u16>) -> Result<(), Failure> {
     let cluster = cluster(settings)?;
     let names = TopicNames::new(&settings.kafka.prefix);
-    let entries = entries(&cluster, &names)?;
+    let entries = entries(&cluster, &names, WITHIN)?;
     show(&entries, folder);
     // The topics come first: a centre that is in force must be writable.
     let centres: Vec<_> = folder.rulebook().centres().map(|centre| centre.name.clone()).collect();

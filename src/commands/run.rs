@@ -5,14 +5,15 @@ use std::time::Duration;
 
 use super::{ConfigOpts, Failure};
 use crate::admin;
-use crate::config::Settings;
+use crate::config::{Mistake, Settings};
 use crate::health::Health;
 use crate::ids::CentreName;
 use crate::ingest::{Ground, Ingester};
-use crate::kafka::{Cluster, Topic, TopicNames, check_topics};
+use crate::kafka::{Cluster, Fault, Topic, TopicNames, check_topics};
 use crate::logging;
 use crate::outbox::{DetectorParts, detect};
 use crate::rulebooks::Rulebooks;
+use crate::runbook::Entry;
 use crate::shutdown::{Ending, Shutdown};
 
 /// How long the start waits for Kafka before it says so; it goes on waiting.
@@ -33,18 +34,49 @@ pub(super) struct Roles {
     pub(super) detect: bool,
 }
 
+/// Why a role did not start, or could not go on. No error becomes one by itself: whoever makes one names its entry in the runbook.
+pub(super) struct Refusal(Failure);
+
+impl Refusal {
+    pub(super) fn new(entry: Entry, line: impl Into<String>) -> Self {
+        Self(Failure::new(line).see(entry))
+    }
+
+    fn all(entry: Entry, lines: impl IntoIterator<Item = impl ToString>) -> Self {
+        Self(Failure::all(lines).see(entry))
+    }
+
+    /// It was told to end before it had begun: nothing to mend.
+    fn ended(line: &str) -> Self {
+        Self(Failure::new(line))
+    }
+
+    /// The system gives no thread, runtime or signal.
+    fn resources(fault: &std::io::Error) -> Self {
+        Self::new(Entry::SystemResources, fault.to_string())
+    }
+}
+
+impl From<Refusal> for Failure {
+    fn from(refusal: Refusal) -> Self {
+        refusal.0
+    }
+}
+
 /// Runs until a signal ends it.
 pub(super) fn run(opts: &Opts) -> Result<(), Failure> {
-    start_and_wait(&opts.config, Roles { ingest: true, detect: true })
+    Ok(start_and_wait(&opts.config, Roles { ingest: true, detect: true })?)
 }
 
 /// Starts the roles and waits for a signal, or for a role that could not go on.
-pub(super) fn start_and_wait(config: &ConfigOpts, roles: Roles) -> Result<(), Failure> {
-    let settings = config.load()?;
+pub(super) fn start_and_wait(config: &ConfigOpts, roles: Roles) -> Result<(), Refusal> {
+    let settings = config.load().map_err(Refusal)?;
     logging::begin(settings.log.format, &settings.log.level);
     let health = Health::default();
     let (shutdown, ending) = Shutdown::new();
-    let (address, door) = admin::open(settings.admin.listen, admin::collect()?, health.clone(), ending.clone())?;
+    let refused = |fault: admin::AdminFault| Refusal::new(fault.entry(), fault.to_string());
+    let metrics = admin::collect().map_err(refused)?;
+    let (address, door) = admin::open(settings.admin.listen, metrics, health.clone(), ending.clone()).map_err(refused)?;
     tracing::info!(%address, "metrics and readiness are served");
     let cluster = cluster(&settings)?;
     let running = Running::start(&settings, &cluster, roles, &health, &ending)?;
@@ -57,11 +89,12 @@ pub(super) fn start_and_wait(config: &ConfigOpts, roles: Roles) -> Result<(), Fa
 }
 
 /// Kafka, as configured; its password from the file that is named.
-pub(super) fn cluster(settings: &Settings) -> Result<Cluster, Failure> {
+pub(super) fn cluster(settings: &Settings) -> Result<Cluster, Refusal> {
     let mut options = settings.kafka.options.clone();
     if let Some(path) = &settings.kafka.password_file {
-        let password = std::fs::read_to_string(path)
-            .map_err(|fault| Failure::new(format!("cannot read Kafka's password from {}: {fault}", path.display())))?;
+        let password = std::fs::read_to_string(path).map_err(|fault| {
+            Refusal::new(Entry::PasswordFile, format!("cannot read Kafka's password from {}: {fault}", path.display()))
+        })?;
         options.insert("sasl.password".to_owned(), password.trim_end_matches(['\r', '\n']).to_owned());
     }
     Ok(Cluster::new(&settings.kafka.brokers, options))
@@ -73,7 +106,7 @@ pub(super) struct Running {
     /// Ends the ingester before the detector: what it still writes, the detector may still see.
     end_ingest: Shutdown,
     end_detect: Shutdown,
-    detector: Option<std::thread::JoinHandle<Result<(), Failure>>>,
+    detector: Option<std::thread::JoinHandle<Result<(), Refusal>>>,
     ingest_ending: Ending,
     _rulebooks: Rulebooks,
 }
@@ -87,12 +120,15 @@ impl Running {
         roles: Roles,
         health: &Health,
         ending: &Ending,
-    ) -> Result<Self, Failure> {
+    ) -> Result<Self, Refusal> {
         let topics = Arc::new(TopicNames::new(&settings.kafka.prefix));
         let partitions = settings.kafka.partitions;
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let kafka = |fault: Fault| Refusal::new(Entry::KafkaSettings, fault.to_string());
+        let section = |mistake: Mistake| Refusal::new(Entry::Configuration, mistake.to_string());
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|fault| Refusal::resources(&fault))?;
         check_before_start(&runtime, cluster, &topics, settings, &[], health, ending)?;
-        let rulebooks = Rulebooks::start(cluster, &topics, health)?;
+        let rulebooks = Rulebooks::start(cluster, &topics, health).map_err(kafka)?;
         runtime.block_on(complete(&rulebooks, ending))?;
         let centres: Vec<CentreName> = rulebooks.newest().borrow().centres().map(|centre| centre.name.clone()).collect();
         check_before_start(&runtime, cluster, &topics, settings, &centres, health, ending)?;
@@ -100,7 +136,7 @@ impl Running {
         let (end_detect, detect_ending) = Shutdown::new();
         let detector = if roles.detect {
             let parts = DetectorParts {
-                settings: settings.detect()?.clone(),
+                settings: settings.detect().map_err(section)?.clone(),
                 cluster: cluster.clone(),
                 topics: Arc::clone(&topics),
                 partitions,
@@ -110,7 +146,7 @@ impl Running {
                 ending: detect_ending,
             };
             let thread = std::thread::Builder::new().name("detector".to_owned());
-            Some(thread.spawn(move || detect(parts).map_err(Failure::from))?)
+            Some(thread.spawn(move || detect(parts).map_err(kafka)).map_err(|fault| Refusal::resources(&fault))?)
         } else {
             None
         };
@@ -123,7 +159,8 @@ impl Running {
                 health: health.clone(),
                 ending: ingest_ending.clone(),
             };
-            Some(Ingester::start(settings.ingest()?, &ground)?)
+            let settings = settings.ingest().map_err(section)?;
+            Some(Ingester::start(settings, &ground).map_err(|fault| Refusal::new(fault.entry(), fault.to_string()))?)
         } else {
             None
         };
@@ -131,15 +168,17 @@ impl Running {
     }
 
     /// Waits for a signal to end, or for a role that could not go on; then ends everything in order.
-    fn wait_and_end(self) -> Result<(), Failure> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    fn wait_and_end(self) -> Result<(), Refusal> {
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|fault| Refusal::resources(&fault))?;
         runtime.block_on(self.until_over())?;
         self.end()
     }
 
-    async fn until_over(&self) -> Result<(), Failure> {
+    async fn until_over(&self) -> Result<(), Refusal> {
         use tokio::signal::unix::{SignalKind, signal};
-        let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        let hear = |kind| signal(kind).map_err(|fault| Refusal::resources(&fault));
+        let (mut terminate, mut interrupt) = (hear(SignalKind::terminate())?, hear(SignalKind::interrupt())?);
         let mut look = tokio::time::interval(Duration::from_millis(200));
         loop {
             tokio::select! {
@@ -157,7 +196,7 @@ impl Running {
     }
 
     /// Ends in order: stop reading MQTT, drain, acknowledge; then the detector writes out, commits and leaves.
-    pub(super) fn end(self) -> Result<(), Failure> {
+    pub(super) fn end(self) -> Result<(), Refusal> {
         let ingest_failed = self.ingester.as_ref().is_some_and(Ingester::has_failed);
         tracing::info!("ending: ingest stops reading, and waits for Kafka");
         self.end_ingest.end();
@@ -168,26 +207,28 @@ impl Running {
         self.end_detect.end();
         match self.detector.map(std::thread::JoinHandle::join) {
             Some(Err(_)) => {
-                return Err(Failure::new("the detector has panicked: see the log; it starts from its committed offset again"));
+                let what = "the detector has panicked: see the log; it starts from its committed offset again";
+                return Err(Refusal::new(Entry::RolePanicked, what));
             }
             Some(Ok(outcome)) => outcome?,
             None => {}
         }
         if ingest_failed {
-            return Err(Failure::new("a lane of ingest has panicked: see the log"));
+            return Err(Refusal::new(Entry::RolePanicked, "a lane of ingest has panicked: see the log"));
         }
         tracing::info!("ended");
         Ok(())
     }
 }
 
-async fn complete(rulebooks: &Rulebooks, ending: &Ending) -> Result<(), Failure> {
+async fn complete(rulebooks: &Rulebooks, ending: &Ending) -> Result<(), Refusal> {
     let mut ending = ending.clone();
-    let mut signals = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+    let mut signals =
+        tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()).map_err(|fault| Refusal::resources(&fault))?;
     tokio::select! {
         () = rulebooks.complete() => Ok(()),
-        () = ending.wait() => Err(Failure::new("ended before the rulebook was read")),
-        _ = signals.recv() => Err(Failure::new("ended before the rulebook was read")),
+        () = ending.wait() => Err(Refusal::ended("ended before the rulebook was read")),
+        _ = signals.recv() => Err(Refusal::ended("ended before the rulebook was read")),
     }
 }
 
@@ -200,7 +241,7 @@ fn check_before_start(
     centres: &[CentreName],
     health: &Health,
     ending: &Ending,
-) -> Result<(), Failure> {
+) -> Result<(), Refusal> {
     let topics = Topic::all(centres);
     loop {
         let checked = runtime.block_on(async {
@@ -211,7 +252,7 @@ fn check_before_start(
             }
         });
         match checked {
-            None => return Err(Failure::new("ended before Kafka's topics were checked")),
+            None => return Err(Refusal::ended("ended before Kafka's topics were checked")),
             Some(Ok(checked)) if checked.allows_start() => {
                 for fault in &checked.faults {
                     tracing::warn!("{fault}");
@@ -222,8 +263,11 @@ fn check_before_start(
                 health.ready("topics");
                 return Ok(());
             }
-            Some(Ok(checked)) => return Err(Failure::all(checked.faults)),
-            Some(Err(fault)) => health.not_ready("topics", format!("{fault}; still trying {}", cluster.brokers())),
+            Some(Ok(checked)) => return Err(Refusal::all(Entry::TopicsWrong, checked.faults)),
+            Some(Err(fault)) => {
+                let why = format!("{fault}; still trying {}", cluster.brokers());
+                health.not_ready("topics", Entry::KafkaUnreachable, why);
+            }
         }
     }
 }

@@ -5,6 +5,7 @@ use std::io::Write as _;
 use anstyle::{AnsiColor, Style};
 
 use crate::alert::{Alert, Kind, Lane, Severity, State};
+use crate::runbook::Entry;
 use crate::time::clock_text;
 
 const RED: Style = AnsiColor::Red.on_default().bold();
@@ -62,6 +63,9 @@ pub(super) fn alert_line(alert: &Alert) -> String {
     }
     if alert.test {
         line += &noted(" [test device]");
+    }
+    if let Some(entry) = Entry::of_alert(alert.kind).filter(|_| alert.state != State::Cleared) {
+        line = line + " (see " + &entry.to_string() + ")";
     }
     line + &dim(&format!("  #{} rev {}", &alert.id.to_string()[..8], alert.revision))
 }

@@ -14,8 +14,10 @@ use rumqttc::v5::{AsyncClient, ConnectionError, Event, EventLoop, MqttOptions, S
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
+use crate::health::Trouble;
 use crate::limits;
 use crate::redact::Redacted;
+use crate::runbook::Entry;
 
 /// Where a feed's MQTT broker is, and who we are there.
 #[derive(Clone, Debug)]
@@ -42,7 +44,7 @@ pub(super) enum End {
     /// Another client has connected under our client id, and the broker gave it our session.
     TakenOver,
     /// Anything else, with the mend where we know one.
-    Broken(String),
+    Broken(Trouble),
 }
 
 impl End {
@@ -52,7 +54,7 @@ impl End {
                 reason_code: DisconnectReasonCode::SessionTakenOver,
                 ..
             }) => Self::TakenOver,
-            _any_other => Self::Broken(fault.to_string()),
+            _any_other => Self::Broken(lost(fault.to_string())),
         }
     }
 }
@@ -76,8 +78,12 @@ pub(super) enum Happening {
 
 impl Happening {
     fn broken(why: impl Into<String>) -> Self {
-        Self::Ended(End::Broken(why.into()))
+        Self::Ended(End::Broken(lost(why)))
     }
+}
+
+fn lost(why: impl Into<String>) -> Trouble {
+    Trouble::new(Entry::MqttConnection, why)
 }
 
 /// An open connection.
@@ -132,7 +138,7 @@ impl Connection {
             Packet::ConnAck(_) if self.filters.is_empty() => Some(Happening::Connected),
             Packet::ConnAck(_) => Some(match self.subscribe() {
                 Ok(()) => Happening::Connected,
-                Err(why) => Happening::broken(why),
+                Err(trouble) => Happening::Ended(End::Broken(trouble)),
             }),
             Packet::SubAck(answer) => Some(self.granted(&answer.return_codes)),
             Packet::Publish(publish) if publish.topic.is_empty() => {
@@ -162,7 +168,7 @@ impl Connection {
     }
 
     /// Subscribes anew on every connection: a session that the broker says it kept may have lost its subscriptions (TRAPS M4).
-    fn subscribe(&self) -> Result<(), String> {
+    fn subscribe(&self) -> Result<(), Trouble> {
         let filters = self.filters.iter().map(|filter| Subscription {
             path: filter.clone(),
             qos: QoS::AtLeastOnce,
@@ -170,7 +176,7 @@ impl Connection {
             preserve_retain: false,
             retain_forward_rule: RetainForwardRule::Never,
         });
-        self.client.try_subscribe_many(filters).map_err(|fault| format!("cannot subscribe: {fault}"))
+        self.client.try_subscribe_many(filters).map_err(|fault| lost(format!("cannot subscribe: {fault}")))
     }
 
     fn granted(&self, codes: &[SubscribeReasonCode]) -> Happening {
@@ -192,16 +198,18 @@ impl Connection {
     }
 
     /// Acknowledges a message of this connection.
-    pub(super) fn acknowledge(&self, publish: &Publish) -> Result<(), String> {
+    pub(super) fn acknowledge(&self, publish: &Publish) -> Result<(), Trouble> {
         if publish.qos == QoS::AtMostOnce {
             return Ok(());
         }
-        self.client.try_ack(publish).map_err(|fault| format!("cannot acknowledge: {fault}"))
+        self.client.try_ack(publish).map_err(|fault| lost(format!("cannot acknowledge: {fault}")))
     }
 
     /// Publishes at QoS 1.
-    pub(super) fn publish(&self, mqtt_topic: &str, payload: Vec<u8>) -> Result<(), String> {
-        self.client.try_publish(mqtt_topic, QoS::AtLeastOnce, false, payload).map_err(|fault| format!("cannot publish: {fault}"))
+    pub(super) fn publish(&self, mqtt_topic: &str, payload: Vec<u8>) -> Result<(), Trouble> {
+        self.client
+            .try_publish(mqtt_topic, QoS::AtLeastOnce, false, payload)
+            .map_err(|fault| lost(format!("cannot publish: {fault}")))
     }
 
     /// Says goodbye, so that the broker need not wait for the keep-alive to run out.

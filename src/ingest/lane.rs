@@ -18,13 +18,14 @@ use super::takeover::Takeovers;
 use crate::alert::Lane;
 use crate::clock;
 use crate::device::{Reject, RejectReason};
-use crate::health::{Health, KafkaAnswers};
+use crate::health::{Health, KafkaAnswers, Trouble};
 use crate::ids::DeviceId;
 use crate::journal::{self, Heard, Observation, PartitionCount, Record};
 use crate::kafka::{Deliveries, Delivery, Outcome, Outgoing, Ticket, Writer};
 use crate::limits;
 use crate::metrics;
 use crate::rulebook::Rulebook;
+use crate::runbook::Entry;
 use crate::shutdown::Ending;
 use crate::time::{IngestMillis, ProbeMillis};
 use std::sync::Arc;
@@ -123,11 +124,11 @@ impl LaneTask {
             let away_millis = match end {
                 End::TakenOver => {
                     metrics::mqtt_taken_over(&self.parts.post.feed.name, self.parts.post.lane);
-                    self.parts.health.not_ready(&self.part, TAKEN_OVER);
+                    self.parts.health.not_ready(&self.part, Entry::MqttTakenOver, TAKEN_OVER);
                     self.takeovers.happened(now_millis)
                 }
-                End::Broken(why) => {
-                    self.parts.health.not_ready(&self.part, &why);
+                End::Broken(Trouble { entry, why }) => {
+                    self.parts.health.not_ready(&self.part, entry, why);
                     let lasted = now_millis - began_at > limits::MQTT_SILENCE_MILLIS_MAX.cast_signed();
                     wait_millis =
                         if lasted { limits::RECONNECT_MILLIS_MIN } else { (wait_millis * 2).min(limits::RECONNECT_MILLIS_MAX) };
@@ -182,8 +183,8 @@ impl LaneTask {
                     self.happened(happening, &mut ring, &connection)
                 }
             };
-            if let Err(why) = turn {
-                break Over::Ended(End::Broken(why));
+            if let Err(trouble) = turn {
+                break Over::Ended(End::Broken(trouble));
             }
         };
         if matches!(over, Over::Ending) {
@@ -194,7 +195,7 @@ impl LaneTask {
         over
     }
 
-    fn happened(&mut self, happening: Happening, ring: &mut AckRing<Waiting>, connection: &Connection) -> Result<(), String> {
+    fn happened(&mut self, happening: Happening, ring: &mut AckRing<Waiting>, connection: &Connection) -> Result<(), Trouble> {
         match happening {
             Happening::Connected => self.connected_at = IngestMillis::new(clock::wall_millis()),
             Happening::Subscribed => {
@@ -203,7 +204,8 @@ impl LaneTask {
                 self.probe_due_at = Some(now_millis + limits::BLIND_MILLIS);
                 self.came_at = now_millis;
                 if !self.deaf {
-                    self.parts.health.not_ready(&self.part, "subscribed; our probes come back behind what waited in the broker");
+                    let why = "subscribed; our probes come back behind what waited in the broker";
+                    self.parts.health.not_ready(&self.part, Entry::ProbesMissing, why);
                 }
                 metrics::mqtt_connected(&self.parts.post.feed.name, self.parts.post.lane, true);
             }
@@ -277,7 +279,7 @@ impl LaneTask {
     }
 
     /// Once a second: whether our probes come back. A subscription that the broker no longer serves is asked for anew.
-    fn look(&mut self, ring: &AckRing<Waiting>, now_millis: i64) -> Result<(), String> {
+    fn look(&mut self, ring: &AckRing<Waiting>, now_millis: i64) -> Result<(), Trouble> {
         self.look_around(now_millis);
         if self.probe_due_at.is_none_or(|due_at| now_millis < due_at) {
             return Ok(());
@@ -288,17 +290,18 @@ impl LaneTask {
             let why = format!(
                 "none of our probes is through for {seconds} s or more: Kafka has not acknowledged what came before them"
             );
-            self.parts.health.not_ready(&self.part, why);
+            self.parts.health.not_ready(&self.part, Entry::KafkaSilent, why);
             return Ok(());
         }
         let silent = now_millis - self.came_at >= limits::BLIND_MILLIS;
         let uneven = self.listening.spread_millis() >= limits::BLIND_MILLIS;
         if self.parts.probes_taken.lately(now_millis) && (silent || uneven) {
-            return Err(format!(
+            let why = format!(
                 "the broker takes our probes and for {seconds} s has handed none back on {}: allow this user to read there in the broker's \
                  access list. Subscribing anew",
                 self.purpose.filters.join(" and ")
-            ));
+            );
+            return Err(Trouble::new(Entry::ProbesMissing, why));
         }
         let topics: Vec<String> =
             self.parts.post.sources().map(|source| source.filter.probe_topic(&self.parts.post.ingester)).collect();
@@ -307,7 +310,7 @@ impl LaneTask {
              or much still waits in the broker before them",
             topics.join(" and ")
         );
-        self.parts.health.not_ready(&self.part, why);
+        self.parts.health.not_ready(&self.part, Entry::ProbesMissing, why);
         Ok(())
     }
 
@@ -324,6 +327,7 @@ impl LaneTask {
             let side = if off_millis > 0 { "ahead of" } else { "behind" };
             self.parts.health.not_ready(
                 &clock,
+                Entry::ClockFault,
                 format!(
                     "this machine's clock is {seconds} s or more {side} Kafka's: mend NTP here, or there. What we hear counts for nothing \
                      while we are ahead; presses and reports go on"
@@ -331,7 +335,7 @@ impl LaneTask {
             );
         }
         if self.takeovers.is_shown(now_millis) {
-            self.parts.health.not_ready(&name, TAKEN_OVER);
+            self.parts.health.not_ready(&name, Entry::MqttTakenOver, TAKEN_OVER);
         } else {
             self.parts.health.gone(&name);
         }
@@ -365,8 +369,10 @@ impl LaneTask {
         delivery: Option<&Delivery>,
         ring: &mut AckRing<Waiting>,
         connection: &Connection,
-    ) -> Result<(), String> {
-        let Some(&Delivery { ticket, outcome, .. }) = delivery else { return Err("the Kafka writer has ended".to_owned()) };
+    ) -> Result<(), Trouble> {
+        let Some(&Delivery { ticket, outcome, .. }) = delivery else {
+            return Err(Trouble::new(Entry::SystemResources, "the Kafka writer has ended"));
+        };
         match outcome {
             Outcome::Stored => {
                 self.kafka.answered(clock::wall_millis());
@@ -375,10 +381,11 @@ impl LaneTask {
             Outcome::Refused(reason) => {
                 metrics::kafka_refused(&self.part, reason.as_str());
                 if reason.is_of_destination() {
-                    return Err(format!(
+                    let why = format!(
                         "Kafka refuses records ({}): run `lonewatch topics create`, and allow this principal to write; nothing is acknowledged meanwhile",
                         reason.as_str()
-                    ));
+                    );
+                    return Err(Trouble::new(Entry::KafkaRefuses, why));
                 }
                 self.refused(ticket, reason.as_str(), ring);
             }
@@ -405,9 +412,9 @@ impl LaneTask {
         );
         // Parts of their own: a refused report must not cover that a press was refused.
         if press {
-            self.parts.health.not_ready(&format!("{} refused", self.part), why);
+            self.parts.health.not_ready(&format!("{} refused", self.part), Entry::RecordRefused, why);
         } else {
-            self.parts.health.remark(&format!("{} refused reports", self.part), why);
+            self.parts.health.remark(&format!("{} refused reports", self.part), Entry::RecordRefused, why);
         }
         let reject = Reject::new(RejectReason::RefusedByKafka, reason);
         let arrival = Arrival {
@@ -424,7 +431,7 @@ impl LaneTask {
     }
 
     /// Acknowledges all that is done, in receive order.
-    fn acknowledge(&self, ring: &mut AckRing<Waiting>, connection: &Connection) -> Result<(), String> {
+    fn acknowledge(&self, ring: &mut AckRing<Waiting>, connection: &Connection) -> Result<(), Trouble> {
         let feed = &self.parts.post.feed.name;
         while let Some(waiting) = ring.pop_done() {
             let now_millis = clock::wall_millis();
@@ -481,7 +488,7 @@ impl LaneTask {
                 );
                 return;
             };
-            if let Err(why) = self.delivered(delivery.as_ref(), ring, connection) {
+            if let Err(Trouble { why, .. }) = self.delivered(delivery.as_ref(), ring, connection) {
                 tracing::warn!(part = self.part, why, "stopped draining");
                 return;
             }

@@ -4,6 +4,7 @@
 
 mod acks;
 mod connection;
+mod idle_probe;
 mod intake;
 mod lane;
 mod probe;
@@ -25,7 +26,10 @@ use crate::kafka::{Cluster, Fault, TopicNames, Writer};
 use crate::limits;
 use crate::redact::Redacted;
 use crate::rulebook::Rulebook;
+use crate::runbook::Entry;
 use crate::shutdown::Ending;
+
+pub use idle_probe::idle_probe;
 
 use connection::Endpoint;
 use intake::Post;
@@ -53,6 +57,18 @@ pub enum StartFault {
     /// No random number to be had.
     #[error("the system gives no random numbers: {0}")]
     Chance(getrandom::Error),
+}
+
+impl StartFault {
+    /// What to do about it.
+    pub const fn entry(&self) -> Entry {
+        match self {
+            Self::NoFeed(_) => Entry::FeedWithoutEntry,
+            Self::Kafka(_) => Entry::KafkaSettings,
+            Self::Password(..) => Entry::PasswordFile,
+            Self::Thread(_) | Self::Chance(_) => Entry::SystemResources,
+        }
+    }
 }
 
 /// What an ingester stands on.
@@ -147,7 +163,7 @@ fn start_feed(
             health: ground.health.clone(),
             ending: ground.ending.clone(),
         };
-        ground.health.not_ready(&format!("feed {} lane {}", feed.name, lane.as_str()), "connecting");
+        ground.health.not_ready(&format!("feed {} lane {}", feed.name, lane.as_str()), Entry::MqttConnection, "connecting");
         threads.push(thread(&format!("{}-{}", feed.name, lane.as_str()), LaneTask::new(parts).run())?);
     }
     let publishing = || Publishing {

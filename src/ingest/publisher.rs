@@ -13,9 +13,10 @@ use super::takeover::Takeovers;
 use crate::clock;
 use crate::config::FeedSettings;
 use crate::device::mqtt_topic;
-use crate::health::Health;
+use crate::health::{Health, Trouble};
 use crate::ids::{Incarnation, IngesterName};
 use crate::limits;
+use crate::runbook::Entry;
 use crate::shutdown::Ending;
 use crate::time::ProbeMillis;
 
@@ -72,17 +73,17 @@ impl Publishing {
         let part = format!("feed {} {role}", self.feed.name);
         let mut takeovers = Takeovers::default();
         loop {
-            let End::Broken(why) = (match self.connection(role, &part, &mut source).await {
+            let End::Broken(Trouble { entry, why }) = (match self.connection(role, &part, &mut source).await {
                 Some(end) => end,
                 None => return,
             }) else {
                 let away_millis = takeovers.happened(clock::wall_millis());
-                if self.pause(&part, TAKEN_OVER, away_millis).await {
+                if self.pause(&part, Entry::MqttTakenOver, TAKEN_OVER, away_millis).await {
                     return;
                 }
                 continue;
             };
-            if self.pause(&part, &why, limits::RECONNECT_MILLIS_MIN * 4).await {
+            if self.pause(&part, entry, &why, limits::RECONNECT_MILLIS_MIN * 4).await {
                 return;
             }
         }
@@ -114,7 +115,8 @@ impl Publishing {
                     }
                     Happening::Refused(reason) => {
                         refused_at = Some(clock::wall_millis());
-                        self.health.not_ready(part, source.refused_words(&format!("{reason:?}")));
+                        let Trouble { entry, why } = source.refused(&format!("{reason:?}"));
+                        self.health.not_ready(part, entry, why);
                     }
                     Happening::Ended(end) => return Some(end),
                     Happening::Subscribed | Happening::Message(_) => {}
@@ -125,8 +127,8 @@ impl Publishing {
                         return None;
                     };
                     let sent = messages.into_iter().try_for_each(|(mqtt_topic, payload)| connection.publish(&mqtt_topic, payload));
-                    if let Err(why) = sent {
-                        return Some(End::Broken(why));
+                    if let Err(trouble) = sent {
+                        return Some(End::Broken(trouble));
                     }
                 }
             }
@@ -143,8 +145,8 @@ impl Publishing {
     }
 
     /// Waits before the next attempt; true where the end came meanwhile.
-    async fn pause(&mut self, part: &str, why: &str, millis: u64) -> bool {
-        self.health.not_ready(part, why);
+    async fn pause(&mut self, part: &str, entry: Entry, why: &str, millis: u64) -> bool {
+        self.health.not_ready(part, entry, why);
         tokio::select! {
             () = tokio::time::sleep(Duration::from_millis(millis)) => false,
             () = self.ending.wait() => true,
@@ -164,7 +166,7 @@ trait Source {
     fn published(&self, now_millis: i64);
 
     /// What to say where the broker will have none of it, for this reason.
-    fn refused_words(&self, reason: &str) -> String;
+    fn refused(&self, reason: &str) -> Trouble;
 }
 
 /// A probe a second on each MQTT topic.
@@ -193,11 +195,12 @@ impl Source for Probes {
         self.taken.note(now_millis);
     }
 
-    fn refused_words(&self, reason: &str) -> String {
-        format!(
-            "the broker refuses our probes ({reason}): allow this user to publish on {} in the broker's access list",
-            self.topics.join(" and ")
-        )
+    fn refused(&self, reason: &str) -> Trouble {
+        let topics = self.topics.join(" and ");
+        let why = format!(
+            "the broker refuses our probes ({reason}): allow this user to publish on {topics} in the broker's access list"
+        );
+        Trouble::new(Entry::ProbesMissing, why)
     }
 }
 
@@ -216,11 +219,12 @@ impl Source for Receipts {
 
     fn published(&self, _now_millis: i64) {}
 
-    fn refused_words(&self, reason: &str) -> String {
-        format!(
+    fn refused(&self, reason: &str) -> Trouble {
+        let why = format!(
             "the broker refuses receipts ({reason}), and devices repeat their presses: allow this user to publish on {} in the broker's \
              access list",
             mqtt_topic::receipt_topic("+")
-        )
+        );
+        Trouble::new(Entry::ReceiptsRefused, why)
     }
 }

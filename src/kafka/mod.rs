@@ -5,6 +5,7 @@
 //! librdkafka's traps and what we do about them are named where they are met.
 
 mod cluster;
+mod examine;
 mod fault;
 mod reader;
 mod rulebook;
@@ -13,6 +14,7 @@ mod topics;
 mod writer;
 
 pub use cluster::Cluster;
+pub use examine::{ClockReading, PartitionKept, Permission, Reached, may_know_group, may_read, may_write, reach, read_clocks};
 pub use fault::{Fault, FaultKind};
 pub use reader::{GroupMember, JournalReader, ReaderItem};
 pub use rulebook::{ApplyFault, RulebookItem, RulebookReader, rulebook_apply};

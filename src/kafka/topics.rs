@@ -233,7 +233,7 @@ pub enum Created {
     Failed(String, Fault),
 }
 
-fn admin(cluster: &Cluster) -> Result<AdminClient<Logged>, Fault> {
+pub(super) fn admin(cluster: &Cluster) -> Result<AdminClient<Logged>, Fault> {
     cluster
         .client("lonewatch-topics")
         .create_with_context(Logged)

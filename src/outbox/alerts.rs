@@ -9,6 +9,7 @@ use crate::health::{Health, KafkaAnswers};
 use crate::journal::Partition;
 use crate::kafka::{Deliveries, Delivery, Outcome, Outgoing, RefusedReason, Ticket, Topic, TopicNames, Writer};
 use crate::metrics;
+use crate::runbook::Entry;
 
 /// The part's name in `/readyz`.
 const PART: &str = "alerts writer";
@@ -128,6 +129,7 @@ impl AlertWriter {
             Some(Sent::Alert(origin, record)) if reason.is_of_destination() => {
                 self.health.not_ready(
                     PART,
+                    Entry::KafkaRefuses,
                     format!(
                         "Kafka refuses alerts on {} ({}): run `lonewatch topics create`, and allow this principal to write",
                         record.topic,
@@ -141,6 +143,7 @@ impl AlertWriter {
                 tracing::error!(topic = %record.topic, partition = %origin.partition, reason = reason.as_str(), "an alert was refused for good");
                 self.health.not_ready(
                     "alerts refused",
+                    Entry::RecordRefused,
                     "Kafka refused an alert for good: see the log, and raise the topic's max.message.bytes",
                 );
             }

@@ -20,6 +20,7 @@ use crate::machine::Actions;
 use crate::metrics;
 use crate::rulebook::Rulebook;
 use crate::rulebooks::Versions;
+use crate::runbook::Entry;
 use crate::shutdown::Ending;
 use crate::time::AppendMillis;
 
@@ -66,7 +67,7 @@ pub fn detect(parts: DetectorParts) -> Result<(), Fault> {
         next_commit: 0,
         parts,
     };
-    detector.parts.health.not_ready(PART, "joining the group");
+    detector.parts.health.not_ready(PART, Entry::DetectorGroup, "joining the group");
     while !detector.parts.ending.now() {
         let mut reader = detector.join()?;
         while !detector.parts.ending.now() {
@@ -159,14 +160,14 @@ impl Detector {
                  anew, and what is in it now would count as acknowledged. Begin a new group (detect.group), or reset this one's offsets \
                  with kafka-consumer-groups.sh --reset-offsets --to-earliest"
             );
-            self.stop(reader, partition, &why);
+            self.stop(reader, partition, Entry::OffsetBeyondEnd, &why);
         }
     }
 
     /// A partition stands still, loudly; the others go on.
-    fn stop(&mut self, reader: &mut JournalReader, partition: Partition, why: &str) {
+    fn stop(&mut self, reader: &mut JournalReader, partition: Partition, entry: Entry, why: &str) {
         tracing::error!(%partition, why, "partition stopped");
-        self.parts.health.not_ready(&format!("partition {partition}"), why);
+        self.parts.health.not_ready(&format!("partition {partition}"), entry, why);
         if let Some(owned) = self.owned.get_mut(&partition) {
             owned.stopped = true;
         }
@@ -196,8 +197,10 @@ impl Detector {
     fn fault(&self, fault: &Fault) -> bool {
         match fault.kind {
             FaultKind::Passing => tracing::debug!(%fault, "reading the journal"),
-            FaultKind::Lasting => self.parts.health.not_ready(PART, fault.to_string()),
-            FaultKind::Fatal => self.parts.health.not_ready(PART, format!("{fault}; joining anew")),
+            FaultKind::Lasting => self.parts.health.not_ready(PART, Entry::DetectorGroup, fault.to_string()),
+            FaultKind::Fatal => {
+                self.parts.health.not_ready(PART, Entry::DetectorGroup, format!("{fault}; joining anew"));
+            }
         }
         fault.kind != FaultKind::Fatal
     }
@@ -211,7 +214,7 @@ impl Detector {
                     "stands still at offset {offset}: {fault}. Something else than lonewatch writes to the journal, or an older lonewatch \
                      reads what a newer one wrote"
                 );
-                self.stop(reader, partition, &why);
+                self.stop(reader, partition, Entry::ForeignRecord, &why);
             }
         }
         self.apply(partition);
@@ -247,7 +250,7 @@ impl Detector {
             let moved = match owned.awaits(&self.parts.versions) {
                 Some(awaited) if owned.pause() => {
                     metrics::partition_waits(partition);
-                    self.parts.health.not_ready(&part, awaited.words());
+                    self.parts.health.not_ready(&part, Entry::PartitionWaits, awaited.words());
                     reader.pause(partition)
                 }
                 None if owned.resume() => {
@@ -345,7 +348,8 @@ impl Detector {
     fn say_state(&self) {
         metrics::partitions_owned(self.owned.len());
         if self.owned.is_empty() {
-            self.parts.health.remark(PART, "owns no partition: the group has more detectors than partitions, or is rebalancing");
+            let why = "owns no partition: the group has more detectors than partitions, or is rebalancing";
+            self.parts.health.remark(PART, Entry::DetectorGroup, why);
         } else {
             self.parts.health.ready(PART);
         }

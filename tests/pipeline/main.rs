@@ -2,6 +2,8 @@
 //!
 //! One binary for all scenarios, so that librdkafka is linked once and one Kafka serves all; `rig` holds the machinery.
 
+mod check;
+mod check_device;
 mod constant_payload;
 mod detector_killed;
 mod first_hour;

@@ -12,6 +12,9 @@ use crate::rig::{
 const SOON: Duration = Duration::from_mins(1);
 const REPORTS: usize = 4_000;
 const PRESSES: usize = 200;
+/// An end in order acknowledges what it has stored, and reads no further: nothing need come again. A few may whose acknowledgement the
+/// broker had not read as the connection ended.
+const REPEATS_MAX: usize = 20;
 
 #[test]
 fn sigterm_under_load_loses_nothing() {
@@ -58,6 +61,17 @@ fn sigterm_under_load_loses_nothing() {
     let of_topic = alerts_among(&consume(&site.world.kafka, &site.alerts_topic()));
     let ids: BTreeSet<_> = of_topic.iter().map(|alert| &alert.id).collect();
     assert_eq!(ids.len(), PRESSES, "each press is one alert, however often it came");
+    let twice_reported = messages_in_journal(&site) - (REPORTS + PRESSES);
+    let twice_told = of_topic.iter().filter(|alert| alert.is_express()).count() - PRESSES;
+    figure(&format!("after the restart {twice_reported} messages came again, and {twice_told} presses were told again"));
+    assert!(twice_reported <= REPEATS_MAX, "{twice_reported} messages stand in the journal twice");
+    assert!(twice_told <= REPEATS_MAX, "{twice_told} presses were expressed twice");
+}
+
+/// Records of devices in the journal, copies included.
+fn messages_in_journal(site: &Site) -> usize {
+    let decoded = journal_records(site).into_iter().filter_map(|record| record.value).map(|value| journal::decode(&value));
+    decoded.filter(|record| matches!(record, Ok(Record::Message(_)))).count()
 }
 
 /// The events of all messages in the journal, by the ids that the devices gave them.

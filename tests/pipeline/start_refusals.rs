@@ -27,6 +27,7 @@ fn a_feed_that_the_rulebook_does_not_name_is_refused() {
     for role in ["run", "ingest"] {
         let said = site.refused(&[role]);
         assert!(said.contains("the rulebook has no feed harbour"), "{said}");
+        assert!(said.contains("see docs/RUNBOOK.md#feed-without-entry"), "{said}");
         assert!(said.contains("[feeds.harbour]") && said.contains("lonewatch rules apply"), "{said}");
     }
 }
@@ -39,7 +40,7 @@ fn missing_topics_are_refused_with_the_command_that_makes_them() {
         let name = site.world.kafka_topic(topic);
         assert!(said.lines().any(|line| line.contains(&name) && line.contains("is missing")), "{said}");
     }
-    assert!(said.contains("lonewatch topics create"), "{said}");
+    assert!(said.contains("lonewatch topics create") && said.contains("see docs/RUNBOOK.md#topics-wrong"), "{said}");
 }
 
 #[test]
@@ -56,5 +57,6 @@ fn every_mistake_of_the_configuration_is_told_at_once() {
     for key in keys {
         assert!(said.lines().any(|line| line.contains(key)), "{key} is not named in:\n{said}");
     }
-    assert_eq!(said.lines().count(), keys.len(), "one line each:\n{said}");
+    assert_eq!(said.matches("error:").count(), keys.len(), "one line each:\n{said}");
+    assert_eq!(said.matches("see docs/RUNBOOK.md#configuration").count(), 1, "{said}");
 }

@@ -4,7 +4,7 @@ use crate::Finding;
 use crate::tree::{TextFile, word_places};
 
 /// Root files open to all: names, bounds, clocks as types.
-const PURE_ROOT: [&str; 8] = ["alert", "ids", "lib", "limits", "position", "redact", "time", "watch"];
+const PURE_ROOT: [&str; 9] = ["alert", "ids", "lib", "limits", "position", "redact", "runbook", "time", "watch"];
 /// Root files of the outside world. They may know the pure folders (a metric's labels are their enums), and no other.
 const IO_ROOT: [&str; 7] = ["admin", "clock", "health", "logging", "main", "metrics", "shutdown"];
 
@@ -16,10 +16,11 @@ struct Area {
 }
 
 /// The source's folders, in the alphabetical order that is also the data's way.
-const AREAS: [Area; 12] = [
+const AREAS: [Area; 13] = [
     Area { name: "commands", pure: false, knows: &["*"] },
     Area { name: "config", pure: true, knows: &["device", "journal"] },
     Area { name: "device", pure: true, knows: &[] },
+    Area { name: "diagnosis", pure: true, knows: &["config", "device", "rulebook"] },
     Area { name: "ingest", pure: false, knows: &["config", "kafka", "journal", "device", "rulebook"] },
     Area { name: "journal", pure: true, knows: &["device"] },
     Area { name: "kafka", pure: false, knows: &["journal"] },

@@ -7,6 +7,7 @@ mod areas;
 mod dependencies;
 mod documents;
 mod exceptions;
+mod runbook;
 mod source;
 mod tree;
 
@@ -98,6 +99,11 @@ fn documents_name_commands_and_scripts_that_exist() {
 #[test]
 fn no_text_names_a_place_on_somebodys_machine() {
     judge("absolute-path", &documents::absolute_paths(&tree::text_files()));
+}
+
+#[test]
+fn every_entry_of_the_runbook_is_named_by_the_program() {
+    judge("runbook", &runbook::entries_that_nothing_names(&tree::rust_files()));
 }
 
 #[test]

@@ -176,6 +176,9 @@ advertised.listeners=PLAINTEXT://127.0.0.1:{port}
 listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
 log.dirs={data}
 auto.create.topics.enable=false
+# Everybody may do everything with what has no access list; a test writes one where it wants to be refused.
+authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
+allow.everyone.if.no.acl.found=true
 # One node holds the only copy of everything.
 default.replication.factor=1
 min.insync.replicas=1

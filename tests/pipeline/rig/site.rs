@@ -178,6 +178,11 @@ impl Site {
         log
     }
 
+    /// Starts a command that goes on until it is ended.
+    pub fn follow(&self, arguments: &[&str]) -> Lonewatch {
+        Lonewatch::start(arguments, [("LONEWATCH_CONFIG", self.configuration_file().as_str())])
+    }
+
     /// Starts `run`, `ingest` or `detect` without waiting for anything.
     pub fn launch(&self, role: &str) -> Role {
         self.launch_as(role, "a")
