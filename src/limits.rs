@@ -89,6 +89,8 @@ const _: () = assert!(PROBE_STALE_MILLIS >= 3 * PROBE_MILLIS, "one lost probe mu
 pub const CLOCK_FAULT_MILLIS: i64 = 2 * SECOND_MILLIS;
 /// A clock that was wrong is called so for this long after the last record that showed it: records go out every second.
 pub const CLOCK_FAULT_SHOWN_MILLIS: i64 = 30 * SECOND_MILLIS;
+/// A clock that moved by this much more or less than time did was set: slewing by NTP moves it by half a millisecond in a second.
+pub const CLOCK_SET_MILLIS: i64 = 500;
 /// A lane unheard for this long is blind: P5 promises the centre 15 s, this leaves 5 s for the way.
 pub const BLIND_MILLIS: i64 = 10 * SECOND_MILLIS;
 /// After a gap in listening, devices that reconnect one by one get this long before silence counts against them.

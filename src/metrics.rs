@@ -63,7 +63,7 @@ catalogue! {
     PROBE_SECONDS: Histogram "lonewatch_probe_seconds" ["feed", "lane"]
         "Seconds from sending a probe to its return on every filter of the lane with all before it acknowledged by Kafka.";
     PROBES_MISSING: Counter "lonewatch_probes_missing_total" ["feed", "lane"]
-        "Times that a probe number was missing: the broker dropped something, and listening begins anew.";
+        "Times that a probe number was missing: the broker dropped something, or our clock was set; listening begins anew.";
     PRESSES: Counter "lonewatch_presses_total" ["feed"]
         "Presses expressed to a centre, copies included.";
     QUARANTINED: Counter "lonewatch_quarantined_total" ["feed", "reason"]

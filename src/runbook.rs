@@ -131,6 +131,7 @@ impl Entry {
         match kind {
             Kind::Blind => Some(Self::Blind),
             Kind::ClockFault => Some(Self::ClockFault),
+            Kind::IngestFault => Some(Self::MqttTakenOver),
             // Nothing raises the first two yet.
             Kind::Unsupervised
             | Kind::LimitReached

@@ -212,7 +212,7 @@ fn an_illegal_id_and_silence_are_wrong() {
 #[test]
 fn filters_are_filled_with_every_way_to_read_the_id() {
     let of = |device: &str| Target::new(&feed(""), device).subscriptions();
-    assert_eq!(of("dev-1"), ["lw/v1/dev-1/duress", "lw/v1/dev-1/report", "lw/v1/dev-1/rx"]);
+    assert_eq!(of("dev-1"), ["lw/v1/dev-1/duress", "lw/v1/dev-1/report", "lw/v1/dev-1/status", "lw/v1/dev-1/rx"]);
     let dotted = of("a.b.c");
     assert!(dotted.contains(&"owntracks/a/b.c".to_owned()) && dotted.contains(&"owntracks/a.b/c".to_owned()), "{dotted:?}");
 }

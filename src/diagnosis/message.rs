@@ -61,7 +61,7 @@ impl Reading {
             let rejected = remark.map(|reject| reject.reason);
             return Self { kind: Kind::Press, report, claimed_device, rejected, ..blank };
         }
-        let Decoded { content, claimed_device, wants_receipt: _, remark } = match source.decoder.decode(payload) {
+        let Decoded { content, claimed_device, wants_receipt: _, remark, unused: _ } = match source.decoder.decode(payload) {
             Ok(decoded) => decoded,
             Err(reject) => return Self { rejected: Some(reject.reason), ..blank },
         };

@@ -15,7 +15,7 @@ pub fn idle_probe(nonce: u64) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::probe::{Listening, NewestProbe, Return};
+    use super::super::probe::{Listening, NewestProbe, Now, Return};
     use super::*;
     use crate::alert::Lane;
     use crate::ids::IngesterName;
@@ -24,14 +24,15 @@ mod tests {
     fn every_lane_passes_over_it() {
         let probe = Probe::parse(&idle_probe(7)).unwrap();
         let mut listening = Listening::new(Lane::Duress, Incarnation(1), 1);
-        listening.subscribed(ProbeMillis::new(0));
+        listening.subscribed(0);
         assert_eq!(listening.returned(0, &probe), Return::Nothing);
         let own = |number| Probe { incarnation: Incarnation(1), number, sent_at: ProbeMillis::new(1_000) };
         assert!(matches!(listening.returned(0, &own(1)), Return::Heard(_)));
         listening.returned(0, &probe);
         assert!(matches!(listening.returned(0, &own(2)), Return::Heard(_)), "no number is missing");
         let mut newest = NewestProbe::default();
-        newest.saw(probe.named(IngesterName::parse("a").unwrap()), 1_790_000_000_000);
+        let now = Now { wall_millis: 1_790_000_000_000, steady_millis: 0 };
+        newest.saw(probe.named(IngesterName::parse("a").unwrap()), now);
         assert!(newest.get().is_none());
     }
 }

@@ -34,6 +34,8 @@ pub(super) struct Arrival<'a> {
     pub(super) payload: &'a [u8],
     pub(super) retained: bool,
     pub(super) received_at: IngestMillis,
+    /// The same moment on the steady clock.
+    pub(super) steady_millis: i64,
     pub(super) connected_at: IngestMillis,
     pub(super) newest_probe: &'a NewestProbe,
     /// Counts this incarnation's messages.
@@ -211,7 +213,7 @@ impl Post {
         let after_probe: Option<&ProbeRef> = arrival.newest_probe.get();
         match (own_id, after_probe) {
             (Some(id), _) => Origin::own(id, arrival.at()),
-            (None, Some(probe)) if arrival.newest_probe.is_fresh(arrival.received_at.get()) => Origin::AfterProbe(probe.clone()),
+            (None, Some(probe)) if arrival.newest_probe.is_fresh(arrival.steady_millis) => Origin::AfterProbe(probe.clone()),
             (None, _) => Origin::Counted {
                 after_probe: after_probe.cloned(),
                 ingester: self.ingester.clone(),

@@ -2,6 +2,7 @@
 
 use proptest::prelude::*;
 
+use super::super::probe::Now;
 use super::*;
 use crate::config::Settings;
 use crate::ids::FeedName;
@@ -42,6 +43,11 @@ fn rulebook_of_one() -> Arc<Rulebook> {
     rulebook::check(&files.map(|(path, text)| (path.to_owned(), text.to_owned()))).unwrap().rulebook()
 }
 
+/// A moment at which both clocks agree.
+fn at_both(millis: i64) -> Now {
+    Now { wall_millis: millis, steady_millis: millis }
+}
+
 /// What becomes of a message that arrives at 10 s.
 fn take(post: &Post, mqtt_topic: &str, payload: &[u8], newest_probe: &NewestProbe) -> Intake {
     take_at(10_000, &rulebook_of_one(), post, mqtt_topic, payload, newest_probe)
@@ -50,7 +56,8 @@ fn take(post: &Post, mqtt_topic: &str, payload: &[u8], newest_probe: &NewestProb
 fn take_at(at: i64, rulebook: &Rulebook, post: &Post, mqtt_topic: &str, payload: &[u8], newest_probe: &NewestProbe) -> Intake {
     let Told::Message { source, id } = post.tell(mqtt_topic, payload) else { return Intake::default() };
     let (received_at, connected_at) = (IngestMillis::new(at), IngestMillis::new(0));
-    let arrival = Arrival { mqtt_topic, payload, retained: false, received_at, connected_at, newest_probe, counter: 1 };
+    let arrival =
+        Arrival { mqtt_topic, payload, retained: false, received_at, steady_millis: at, connected_at, newest_probe, counter: 1 };
     post.take(rulebook, source, id, &arrival)
 }
 
@@ -112,7 +119,7 @@ fn mirrored_copies_of_a_press_differ_in_their_lane_alone() {
     let mut probe = NewestProbe::default();
     let sent_at = ProbeMillis::new(9_000);
     let ingester = IngesterName::parse("b").unwrap();
-    probe.saw(ProbeRef { ingester, incarnation: Incarnation(3), number: 4, sent_at }, 9_500);
+    probe.saw(ProbeRef { ingester, incarnation: Incarnation(3), number: 4, sent_at }, at_both(9_500));
     let alert = |name: &str| {
         let post = Post { ingester: IngesterName::parse(name).unwrap(), ..post(Lane::Duress, "topic") };
         let intake = take(&post, "lw/v1/dev-1/duress", b"junk", &probe);
@@ -130,7 +137,7 @@ fn an_own_id_is_good_for_a_day_and_both_copies_agree_on_the_day() {
     let event = |ingester: &str, sent_at: i64, received_at: i64| {
         let mut probe = NewestProbe::default();
         let (b, incarnation) = (IngesterName::parse("b").unwrap(), Incarnation(3));
-        probe.saw(ProbeRef { ingester: b, incarnation, number: 4, sent_at: ProbeMillis::new(sent_at) }, received_at);
+        probe.saw(ProbeRef { ingester: b, incarnation, number: 4, sent_at: ProbeMillis::new(sent_at) }, at_both(received_at));
         let post = Post { ingester: IngesterName::parse(ingester).unwrap(), ..post(Lane::Duress, "topic") };
         journalled(&take_at(received_at, &rulebook_of_one(), &post, "lw/v1/dev-1/duress", br#"{"id":"1"}"#, &probe)).event
     };
@@ -207,8 +214,16 @@ fn a_retained_copy_is_said_to_be_one() {
     let Told::Message { source, id } = post.tell(mqtt_topic, payload) else { panic!("no probe") };
     let newest_probe = NewestProbe::default();
     let (received_at, connected_at) = (IngestMillis::new(1), IngestMillis::new(0));
-    let arrival =
-        Arrival { mqtt_topic, payload, retained: true, received_at, connected_at, newest_probe: &newest_probe, counter: 1 };
+    let arrival = Arrival {
+        mqtt_topic,
+        payload,
+        retained: true,
+        received_at,
+        steady_millis: 1,
+        connected_at,
+        newest_probe: &newest_probe,
+        counter: 1,
+    };
     assert!(journalled(&post.take(&rulebook_of_one(), source, id, &arrival)).retained);
 }
 
@@ -264,7 +279,7 @@ fn a_gateway_that_delivers_twice_tells_once() {
     let event = |sent_at: i64, payload: &str| {
         let mut probe = NewestProbe::default();
         let (ingester, incarnation) = (IngesterName::parse("b").unwrap(), Incarnation(3));
-        probe.saw(ProbeRef { ingester, incarnation, number: 4, sent_at: ProbeMillis::new(sent_at) }, sent_at);
+        probe.saw(ProbeRef { ingester, incarnation, number: 4, sent_at: ProbeMillis::new(sent_at) }, at_both(sent_at));
         journalled(&take(&gateway("payload"), "traccar/gw-1/positions", payload.as_bytes(), &probe)).event
     };
     let once = forwarded("\"dev-1\"", "sos");

@@ -12,24 +12,26 @@ use tokio::sync::watch;
 use super::acks::AckRing;
 use super::connection::{Connection, End, Endpoint, Happening, Purpose};
 use super::intake::{Arrival, Intake, Post, Receipt, Told};
-use super::probe::{Listening, NewestProbe, Return};
-use super::publisher::{ProbesTaken, TAKEN_OVER};
+use super::probe::{Listening, NewestProbe, Now, Return};
+use super::publisher::{ProbesSent, TAKEN_OVER};
 use super::takeover::Takeovers;
 use crate::alert::Lane;
 use crate::clock;
 use crate::device::{Reject, RejectReason};
 use crate::health::{Health, KafkaAnswers, Trouble};
 use crate::ids::DeviceId;
-use crate::journal::{self, Heard, Observation, PartitionCount, Record};
+use crate::journal::{self, Heard, IngestFault, Observation, Partition, PartitionCount, Record};
 use crate::kafka::{Deliveries, Delivery, Outcome, Outgoing, Ticket, Writer};
 use crate::limits;
 use crate::metrics;
 use crate::rulebook::Rulebook;
 use crate::runbook::Entry;
 use crate::shutdown::Ending;
-use crate::time::{IngestMillis, ProbeMillis};
+use crate::time::IngestMillis;
 use std::sync::Arc;
 
+/// A writer whose oldest record is younger than this is not waiting for Kafka.
+const KAFKA_ANSWERS_WITHIN: Duration = Duration::from_millis(limits::KAFKA_SILENT_MILLIS.unsigned_abs());
 /// The ticket of records that no message waits for.
 const NOBODY: Ticket = Ticket(u64::MAX);
 
@@ -41,7 +43,7 @@ pub(super) struct Parts {
     pub(super) deliveries: Deliveries,
     pub(super) rulebook: watch::Receiver<Arc<Rulebook>>,
     pub(super) receipts: mpsc::Sender<Receipt>,
-    pub(super) probes_taken: ProbesTaken,
+    pub(super) probes_sent: ProbesSent,
     pub(super) partitions: PartitionCount,
     pub(super) health: Health,
     pub(super) ending: Ending,
@@ -58,9 +60,9 @@ pub(super) struct LaneTask {
     next_ticket: u64,
     counter: u64,
     kafka: KafkaAnswers,
-    /// By when the next of our probes must be back; none before the filters are granted.
+    /// By when the next of our probes must be back, on the steady clock; none before the filters are granted.
     probe_due_at: Option<i64>,
-    /// When anything last came from the broker on a filter.
+    /// When anything last came from the broker on a filter, on the steady clock.
     came_at: i64,
     /// Set while a probe is overdue and none has come back since.
     deaf: bool,
@@ -154,7 +156,7 @@ impl LaneTask {
             tokio::select! {
                 () = self.parts.ending.wait() => return true,
                 () = tokio::time::sleep_until(back_at) => return false,
-                _ = second.tick() => self.look_around(clock::wall_millis()),
+                _ = second.tick() => self.look_around(Now::read()),
                 // Of the last connection: nothing waits for it any more, but the writer counts what was not taken.
                 delivery = self.parts.deliveries.next() => if delivery.is_some() { self.kafka.answered(clock::wall_millis()) },
             }
@@ -174,7 +176,7 @@ impl LaneTask {
             let turn = tokio::select! {
                 biased;
                 () = self.parts.ending.wait() => break Over::Ending,
-                _ = second.tick() => self.look(&ring, clock::wall_millis()),
+                _ = second.tick() => self.look(&ring, Now::read()),
                 delivery = self.parts.deliveries.next() => self.delivered(delivery.as_ref(), &mut ring, &connection),
                 happening = connection.next(), if self.parts.writer.has_room() => {
                     if let Happening::Ended(end) = happening {
@@ -199,10 +201,10 @@ impl LaneTask {
         match happening {
             Happening::Connected => self.connected_at = IngestMillis::new(clock::wall_millis()),
             Happening::Subscribed => {
-                let now_millis = clock::wall_millis();
-                self.listening.subscribed(ProbeMillis::new(now_millis));
-                self.probe_due_at = Some(now_millis + limits::BLIND_MILLIS);
-                self.came_at = now_millis;
+                let steady_millis = clock::steady_millis();
+                self.listening.subscribed(self.parts.probes_sent.newest());
+                self.probe_due_at = Some(steady_millis + limits::BLIND_MILLIS);
+                self.came_at = steady_millis;
                 if !self.deaf {
                     let why = "subscribed; our probes come back behind what waited in the broker";
                     self.parts.health.not_ready(&self.part, Entry::ProbesMissing, why);
@@ -210,7 +212,7 @@ impl LaneTask {
                 metrics::mqtt_connected(&self.parts.post.feed.name, self.parts.post.lane, true);
             }
             Happening::Message(publish) => {
-                self.came_at = clock::wall_millis();
+                self.came_at = clock::steady_millis();
                 self.message(publish, ring);
                 return self.acknowledge(ring, connection);
             }
@@ -221,13 +223,13 @@ impl LaneTask {
     }
 
     fn message(&mut self, publish: Publish, ring: &mut AckRing<Waiting>) {
-        let now_millis = clock::wall_millis();
+        let now = Now::read();
         let mqtt_topic = String::from_utf8_lossy(&publish.topic).into_owned();
         let waiting = |publish| Waiting { publish, device: None, receipt: None, press_received_at: None, heard: None };
         let (source, id) = match self.parts.post.tell(&mqtt_topic, &publish.payload) {
             Told::Probe { source, probe, ingester } => {
                 let own = ingester == self.parts.post.ingester;
-                self.newest_probe.saw(probe.named(ingester), now_millis);
+                self.newest_probe.saw(probe.named(ingester), now);
                 let heard = if own { self.returned(source, &probe) } else { None };
                 ring.push(Waiting { heard, ..waiting(publish) }, 0);
                 return;
@@ -240,7 +242,8 @@ impl LaneTask {
             mqtt_topic: &mqtt_topic,
             payload: &publish.payload,
             retained: publish.retain,
-            received_at: IngestMillis::new(now_millis),
+            received_at: IngestMillis::new(now.wall_millis),
+            steady_millis: now.steady_millis,
             connected_at: self.connected_at,
             newest_probe: &self.newest_probe,
             counter: self.counter,
@@ -251,7 +254,7 @@ impl LaneTask {
         let waiting = Waiting {
             device: Some(device),
             receipt: intake.receipt,
-            press_received_at: intake.press.then_some(now_millis),
+            press_received_at: intake.press.then_some(now.wall_millis),
             ..waiting(publish)
         };
         let outstanding = u32::try_from(intake.writes.len()).expect("a message has at most three records");
@@ -279,9 +282,9 @@ impl LaneTask {
     }
 
     /// Once a second: whether our probes come back. A subscription that the broker no longer serves is asked for anew.
-    fn look(&mut self, ring: &AckRing<Waiting>, now_millis: i64) -> Result<(), Trouble> {
-        self.look_around(now_millis);
-        if self.probe_due_at.is_none_or(|due_at| now_millis < due_at) {
+    fn look(&mut self, ring: &AckRing<Waiting>, now: Now) -> Result<(), Trouble> {
+        self.look_around(now);
+        if self.probe_due_at.is_none_or(|due_at| now.steady_millis < due_at) {
             return Ok(());
         }
         self.deaf = true;
@@ -293,9 +296,9 @@ impl LaneTask {
             self.parts.health.not_ready(&self.part, Entry::KafkaSilent, why);
             return Ok(());
         }
-        let silent = now_millis - self.came_at >= limits::BLIND_MILLIS;
+        let silent = now.steady_millis - self.came_at >= limits::BLIND_MILLIS;
         let uneven = self.listening.spread_millis() >= limits::BLIND_MILLIS;
-        if self.parts.probes_taken.lately(now_millis) && (silent || uneven) {
+        if self.parts.probes_sent.taken_lately(now.steady_millis) && (silent || uneven) {
             let why = format!(
                 "the broker takes our probes and for {seconds} s has handed none back on {}: allow this user to read there in the broker's \
                  access list. Subscribing anew",
@@ -315,14 +318,16 @@ impl LaneTask {
     }
 
     /// Once a second, connected or not: whether Kafka answers, whether our clock agrees with its, whether somebody bears our name.
-    fn look_around(&mut self, now_millis: i64) {
-        self.kafka.look(self.parts.writer.pending(), now_millis);
+    fn look_around(&mut self, now: Now) {
+        self.kafka.look(self.parts.writer.pending(), now.wall_millis);
+        let mut faults = Vec::new();
         let off_millis = self.parts.writer.clock_off();
         metrics::clock_off(&self.part, off_millis);
         let [clock, name] = self.further_parts();
         if off_millis == 0 {
             self.parts.health.gone(&clock);
         } else {
+            faults.push(IngestFault::Clock);
             let seconds = off_millis.unsigned_abs() / 1_000;
             let side = if off_millis > 0 { "ahead of" } else { "behind" };
             self.parts.health.not_ready(
@@ -334,10 +339,16 @@ impl LaneTask {
                 ),
             );
         }
-        if self.takeovers.is_shown(now_millis) {
+        if self.takeovers.is_shown(now.wall_millis) {
+            faults.push(IngestFault::TakenOver);
             self.parts.health.not_ready(&name, Entry::MqttTakenOver, TAKEN_OVER);
         } else {
             self.parts.health.gone(&name);
+        }
+        // Said anew each second, so none need wait while Kafka is away.
+        let kafka_answers = self.parts.writer.oldest_pending_age().is_none_or(|age| age < KAFKA_ANSWERS_WITHIN);
+        if !faults.is_empty() && kafka_answers {
+            self.tell(Vec::new(), faults, [self.parts.partitions.of(self.parts.post.feed.name.as_str())]);
         }
     }
 
@@ -350,7 +361,7 @@ impl LaneTask {
     fn returned(&mut self, source: usize, probe: &super::probe::Probe) -> Option<Heard> {
         match self.listening.returned(source, probe) {
             Return::Heard(heard) => {
-                self.probe_due_at = Some(clock::wall_millis() + limits::BLIND_MILLIS);
+                self.probe_due_at = Some(clock::steady_millis() + limits::BLIND_MILLIS);
                 self.deaf = false;
                 self.parts.health.ready(&self.part);
                 Some(heard)
@@ -358,7 +369,11 @@ impl LaneTask {
             Return::Nothing => None,
             Return::Missing => {
                 metrics::probe_missing(&self.parts.post.feed.name, self.parts.post.lane);
-                tracing::warn!(part = self.part, number = probe.number, "a probe is missing: the broker dropped messages");
+                tracing::warn!(
+                    part = self.part,
+                    number = probe.number,
+                    "a probe is missing: the broker dropped messages, or our clock was set; listening begins anew"
+                );
                 None
             }
         }
@@ -422,6 +437,7 @@ impl LaneTask {
             payload: &waiting.publish.payload,
             retained: waiting.publish.retain,
             received_at: IngestMillis::new(clock::wall_millis()),
+            steady_millis: clock::steady_millis(),
             connected_at: self.connected_at,
             newest_probe: &self.newest_probe,
             counter: self.counter,
@@ -454,17 +470,23 @@ impl LaneTask {
 
     /// Tells every partition how far this lane was heard. Everything before is acknowledged, so it cannot overtake a report.
     fn observe(&self, heard: Heard) {
+        self.tell(vec![heard], Vec::new(), self.parts.partitions.all());
+        metrics::kafka_pending(&self.part, self.parts.writer.pending());
+    }
+
+    /// Writes an observation. What is wrong with us is one too, without listening: the feed's home partition tells the centres.
+    fn tell(&self, heard: Vec<Heard>, faults: Vec<IngestFault>, partitions: impl IntoIterator<Item = Partition>) {
         let post = &self.parts.post;
         let observation = Observation {
             feed: post.feed.name.clone(),
             ingester: post.ingester.clone(),
             incarnation: post.incarnation,
             rulebook_version: self.parts.rulebook.borrow().version(),
-            heard: vec![heard],
-            faults: Vec::new(),
+            heard,
+            faults,
         };
         let payload = journal::encode(&Record::Observation(observation));
-        for partition in self.parts.partitions.all() {
+        for partition in partitions {
             let record = Outgoing {
                 topic: post.topics.journal(),
                 partition: Some(partition),
@@ -473,7 +495,6 @@ impl LaneTask {
             };
             self.parts.writer.write(NOBODY, record);
         }
-        metrics::kafka_pending(&self.part, self.parts.writer.pending());
     }
 
     /// The end in good order: nothing more is read, what was read is stored and acknowledged, as far as Kafka answers in time.

@@ -34,7 +34,7 @@ pub use idle_probe::idle_probe;
 use connection::Endpoint;
 use intake::Post;
 use lane::{LaneTask, Parts};
-use publisher::{ProbesTaken, Publishing};
+use publisher::{ProbesSent, Publishing};
 
 /// Why an ingester refuses to start; each names the mend.
 #[derive(Debug, thiserror::Error)]
@@ -139,7 +139,7 @@ fn start_feed(
 ) -> Result<(), StartFault> {
     let endpoint = endpoint(feed)?;
     let (sender, receiver) = mpsc::channel(limits::RECEIPTS_WAITING_MAX);
-    let probes_taken = ProbesTaken::default();
+    let probes_sent = ProbesSent::default();
     for lane in Lane::ALL {
         let post = Post {
             feed: feed.clone(),
@@ -158,7 +158,7 @@ fn start_feed(
             deliveries,
             rulebook: ground.rulebook.clone(),
             receipts: sender.clone(),
-            probes_taken: probes_taken.clone(),
+            probes_sent: probes_sent.clone(),
             partitions: ground.partitions,
             health: ground.health.clone(),
             ending: ground.ending.clone(),
@@ -171,7 +171,7 @@ fn start_feed(
         endpoint: endpoint.clone(),
         ingester: settings.name.clone(),
         incarnation,
-        probes_taken: probes_taken.clone(),
+        probes_sent: probes_sent.clone(),
         health: ground.health.clone(),
         ending: ground.ending.clone(),
     };

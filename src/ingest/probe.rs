@@ -7,6 +7,7 @@
 use std::fmt;
 
 use crate::alert::Lane;
+use crate::clock;
 use crate::ids::{Incarnation, IngesterName, ProbeRef};
 use crate::journal::Heard;
 use crate::limits;
@@ -57,8 +58,8 @@ pub(super) struct Listening {
     incarnation: Incarnation,
     /// By filter: the newest number that came back on this connection.
     back: Vec<Option<u64>>,
-    /// Probes sent before this are the last connection's.
-    subscribed_at: Option<ProbeMillis>,
+    /// The newest probe that was sent before the last filter was granted: it and all before it prove nothing of this connection.
+    sent_before: Option<u64>,
     /// Where the present stretch began.
     from: Option<ProbeMillis>,
     /// The newest number that was back on every filter.
@@ -78,7 +79,7 @@ pub(super) enum Return {
 
 impl Listening {
     pub(super) fn new(lane: Lane, incarnation: Incarnation, filters: usize) -> Self {
-        Self { lane, incarnation, back: vec![None; filters], subscribed_at: None, from: None, complete: None }
+        Self { lane, incarnation, back: vec![None; filters], sent_before: None, from: None, complete: None }
     }
 
     /// A new connection: nothing is proved any more.
@@ -86,9 +87,9 @@ impl Listening {
         *self = Self::new(self.lane, self.incarnation, self.back.len());
     }
 
-    /// Every filter was granted, at this time of our clock.
-    pub(super) fn subscribed(&mut self, at: ProbeMillis) {
-        self.subscribed_at = Some(at);
+    /// Every filter was granted, when this was the newest probe that had been sent. By number: a clock may be set.
+    pub(super) fn subscribed(&mut self, newest_sent: u64) {
+        self.sent_before = Some(newest_sent);
     }
 
     /// By how many milliseconds the filter furthest behind is behind the foremost one. They share one session and its order, so more
@@ -103,7 +104,7 @@ impl Listening {
     /// A probe of our own came back on a filter.
     pub(super) fn returned(&mut self, filter: usize, probe: &Probe) -> Return {
         let this_run = probe.incarnation == self.incarnation;
-        let of_this_connection = self.subscribed_at.is_some_and(|at| probe.sent_at >= at);
+        let of_this_connection = self.sent_before.is_some_and(|newest| probe.number > newest);
         if !(this_run && of_this_connection) {
             return Return::Nothing;
         }
@@ -137,19 +138,20 @@ impl Listening {
 /// The newest probe of anybody on a connection, by when it was sent: what contact and the ids of messages lean on.
 #[derive(Debug, Default)]
 pub(super) struct NewestProbe {
+    /// And when it came, on the steady clock: its age must not hang on a clock that can be set.
     newest: Option<(ProbeRef, i64)>,
 }
 
 impl NewestProbe {
-    /// A probe came, now, by our clock in milliseconds. One from the future (a wrong clock, or a forger) counts for nothing: what
-    /// came after it would seem alive until then. Nor does one of a mirrored ingester whose clock is behind: what came after it
-    /// would seem older than it is, and its device nearer to silence; unless no newer one comes any more (a clock was set back).
-    pub(super) fn saw(&mut self, probe: ProbeRef, now_millis: i64) {
-        let ahead = probe.sent_at.get() > now_millis.saturating_add(limits::CLOCK_FAULT_MILLIS);
+    /// A probe came, now. One from the future (a wrong clock, or a forger) counts for nothing: what came after it would seem alive
+    /// until then. Nor does one of a mirrored ingester whose clock is behind: what came after it would seem older than it is, and its
+    /// device nearer to silence; unless no newer one comes any more (a clock was set back).
+    pub(super) fn saw(&mut self, probe: ProbeRef, now: Now) {
+        let ahead = probe.sent_at.get() > now.wall_millis.saturating_add(limits::CLOCK_FAULT_MILLIS);
         let older = self.newest.as_ref().is_some_and(|(newest, _)| probe.sent_at < newest.sent_at);
-        let counts = !(ahead || older && self.is_fresh(now_millis));
+        let counts = !(ahead || older && self.is_fresh(now.steady_millis));
         if counts {
-            self.newest = Some((probe, now_millis));
+            self.newest = Some((probe, now.steady_millis));
         }
     }
 
@@ -158,9 +160,29 @@ impl NewestProbe {
         self.newest.as_ref().map(|(probe, _)| probe)
     }
 
-    /// Whether an id can lean on it: it came less than 5 s ago.
-    pub(super) fn is_fresh(&self, now_millis: i64) -> bool {
-        self.newest.as_ref().is_some_and(|(_, at)| now_millis - at <= limits::PROBE_STALE_MILLIS)
+    /// Whether an id can lean on it: it came less than 5 s ago, on the steady clock.
+    pub(super) fn is_fresh(&self, steady_millis: i64) -> bool {
+        self.newest.as_ref().is_some_and(|(_, at)| steady_millis - at <= limits::PROBE_STALE_MILLIS)
+    }
+}
+
+/// One moment on both clocks.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Now {
+    /// Milliseconds since the epoch.
+    pub(super) wall_millis: i64,
+    /// Milliseconds on the clock that nobody sets.
+    pub(super) steady_millis: i64,
+}
+
+impl Now {
+    pub(super) fn read() -> Self {
+        Self { wall_millis: clock::wall_millis(), steady_millis: clock::steady_millis() }
+    }
+
+    /// By how many milliseconds the wall clock was set since an earlier moment; the two clocks drift apart by far less in a second.
+    pub(super) const fn set_by(self, earlier: Self) -> i64 {
+        (self.wall_millis - earlier.wall_millis) - (self.steady_millis - earlier.steady_millis)
     }
 }
 
@@ -174,9 +196,14 @@ mod tests {
         Probe { incarnation: RUN, number, sent_at: ProbeMillis::new(number.cast_signed() * 1_000) }
     }
 
+    /// A moment at which both clocks agree.
+    fn at(millis: i64) -> Now {
+        Now { wall_millis: millis, steady_millis: millis }
+    }
+
     fn listening(filters: usize) -> Listening {
         let mut listening = Listening::new(Lane::Reports, RUN, filters);
-        listening.subscribed(ProbeMillis::new(0));
+        listening.subscribed(0);
         listening
     }
 
@@ -234,9 +261,9 @@ mod tests {
     #[test]
     fn a_probe_from_the_future_counts_for_nothing() {
         let (mut newest, named) = (NewestProbe::default(), |number| probe(number).named(IngesterName::parse("a").unwrap()));
-        newest.saw(named(5), 3_000);
+        newest.saw(named(5), at(3_000));
         assert_eq!(newest.get().map(|probe| probe.number), Some(5), "clocks differ a little");
-        newest.saw(named(60), 6_000);
+        newest.saw(named(60), at(6_000));
         assert_eq!(newest.get().map(|probe| probe.number), Some(5));
         assert!(newest.is_fresh(8_000) && !newest.is_fresh(8_001));
     }
@@ -244,12 +271,25 @@ mod tests {
     #[test]
     fn a_probe_of_a_clock_that_is_behind_makes_nothing_older() {
         let (mut newest, named) = (NewestProbe::default(), |number| probe(number).named(IngesterName::parse("a").unwrap()));
-        newest.saw(named(700), 700_000);
+        newest.saw(named(700), at(700_000));
         let behind = Probe { sent_at: ProbeMillis::new(100_000), ..probe(3) }.named(IngesterName::parse("b").unwrap());
-        newest.saw(behind.clone(), 700_500);
+        newest.saw(behind.clone(), at(700_500));
         assert_eq!(newest.get().map(|probe| probe.number), Some(700));
-        newest.saw(behind, 705_001);
+        newest.saw(behind, at(705_001));
         assert_eq!(newest.get().map(|probe| probe.number), Some(3), "no other has come for 5 s");
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_keeps_no_old_probe_fresh() {
+        let (mut newest, named) = (NewestProbe::default(), |number| probe(number).named(IngesterName::parse("a").unwrap()));
+        newest.saw(named(700), at(700_000));
+        let later = |seconds: i64| Now { wall_millis: 100_000 + seconds * 1_000, steady_millis: 700_000 + seconds * 1_000 };
+        newest.saw(named(101), later(1));
+        assert_eq!(newest.get().map(|probe| probe.number), Some(700), "for a moment: it may be a mirror's clock that is behind");
+        assert!(!newest.is_fresh(later(6).steady_millis), "ids do not lean on it any more");
+        newest.saw(named(106), later(6));
+        assert_eq!(newest.get().map(|probe| probe.number), Some(106));
+        assert_eq!(later(6).set_by(at(700_000)), -600_000);
     }
 
     #[test]
@@ -269,7 +309,7 @@ mod tests {
     fn probes_of_the_last_connection_or_run_prove_nothing() {
         let mut listening = Listening::new(Lane::Duress, RUN, 1);
         assert_eq!(listening.returned(0, &probe(1)), Return::Nothing, "not subscribed yet");
-        listening.subscribed(ProbeMillis::new(2_500));
+        listening.subscribed(2);
         assert_eq!(listening.returned(0, &probe(2)), Return::Nothing);
         let other = Probe { incarnation: Incarnation(1), ..probe(3) };
         assert_eq!(listening.returned(0, &other), Return::Nothing);

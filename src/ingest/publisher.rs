@@ -1,14 +1,14 @@
 //! The two connections that publish: probes once a second, and receipts. Neither acknowledges anything (TRAPS R5).
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
 
 use super::connection::{Connection, End, Endpoint, Happening, Purpose};
 use super::intake::Receipt;
-use super::probe::Probe;
+use super::probe::{Now, Probe};
 use super::takeover::Takeovers;
 use crate::clock;
 use crate::config::FeedSettings;
@@ -25,18 +25,28 @@ pub(super) const TAKEN_OVER: &str = "another client has connected under our MQTT
     processes bear the same ingest.name, or a device took our client id. Give each ingester a name of its own, and let the broker's access \
     list reserve client ids that begin with lonewatch-";
 
-/// When the MQTT broker last took a probe of this feed. A lane to which none comes back knows by it where the fault is.
+/// How far the probes of a feed have come, shared by who sends them and the lanes.
 #[derive(Clone, Debug, Default)]
-pub(super) struct ProbesTaken(Arc<AtomicI64>);
+pub(super) struct ProbesSent(Arc<Sent>);
 
-impl ProbesTaken {
-    fn note(&self, now_millis: i64) {
-        self.0.store(now_millis, Ordering::Relaxed);
+#[derive(Debug, Default)]
+struct Sent {
+    /// The newest number that was handed to a connection.
+    number: AtomicU64,
+    /// When the MQTT broker last took one, on the steady clock; 0 before.
+    taken_at: AtomicI64,
+}
+
+impl ProbesSent {
+    /// The newest number that may have been sent.
+    pub(super) fn newest(&self) -> u64 {
+        self.0.number.load(Ordering::Acquire)
     }
 
-    /// Whether it took one in the last 10 s.
-    pub(super) fn lately(&self, now_millis: i64) -> bool {
-        now_millis - self.0.load(Ordering::Relaxed) < limits::BLIND_MILLIS
+    /// Whether the broker took one in the last 10 s: a lane to which none comes back knows by it where the fault is.
+    pub(super) fn taken_lately(&self, steady_millis: i64) -> bool {
+        let taken_at = self.0.taken_at.load(Ordering::Relaxed);
+        taken_at > 0 && steady_millis - taken_at < limits::BLIND_MILLIS
     }
 }
 
@@ -46,7 +56,7 @@ pub(super) struct Publishing {
     pub(super) endpoint: Endpoint,
     pub(super) ingester: IngesterName,
     pub(super) incarnation: Incarnation,
-    pub(super) probes_taken: ProbesTaken,
+    pub(super) probes_sent: ProbesSent,
     pub(super) health: Health,
     pub(super) ending: Ending,
 }
@@ -57,8 +67,8 @@ impl Publishing {
         let topics = self.feed.sources.iter().map(|source| source.filter.probe_topic(&self.ingester)).collect();
         let mut beat = tokio::time::interval(Duration::from_millis(limits::PROBE_MILLIS.unsigned_abs()));
         beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let taken = self.probes_taken.clone();
-        let probes = Probes { topics, beat, incarnation: self.incarnation, number: 0, taken };
+        let probes =
+            Probes { topics, beat, incarnation: self.incarnation, number: 0, last: Now::read(), sent: self.probes_sent.clone() };
         self.serve("probes", probes).await;
     }
 
@@ -108,7 +118,7 @@ impl Publishing {
                     }
                     Happening::Published => {
                         let now_millis = clock::wall_millis();
-                        source.published(now_millis);
+                        source.published();
                         if refused_at.take_if(|at| now_millis - *at > limits::PUBLISH_REFUSED_SHOWN_MILLIS).is_some() {
                             self.health.ready(part);
                         }
@@ -163,7 +173,7 @@ trait Source {
     fn ends_with_the_process(&self) -> bool;
 
     /// The broker took a message of it.
-    fn published(&self, now_millis: i64);
+    fn published(&self);
 
     /// What to say where the broker will have none of it, for this reason.
     fn refused(&self, reason: &str) -> Trouble;
@@ -175,14 +185,21 @@ struct Probes {
     beat: tokio::time::Interval,
     incarnation: Incarnation,
     number: u64,
-    taken: ProbesTaken,
+    /// When the last one was sent.
+    last: Now,
+    sent: ProbesSent,
 }
 
 impl Source for Probes {
     async fn next(&mut self) -> Option<Vec<(String, Vec<u8>)>> {
         self.beat.tick().await;
-        self.number += 1;
-        let sent_at = ProbeMillis::new(clock::wall_millis());
+        let now = Now::read();
+        // Time that a clock was set by was not listened to: a number that is left out begins a new stretch.
+        let was_set = now.set_by(self.last).abs() > limits::CLOCK_SET_MILLIS;
+        self.number += if was_set { 2 } else { 1 };
+        self.last = now;
+        self.sent.0.number.store(self.number, Ordering::Release);
+        let sent_at = ProbeMillis::new(now.wall_millis);
         let probe = Probe { incarnation: self.incarnation, number: self.number, sent_at }.to_string();
         Some(self.topics.iter().map(|topic| (topic.clone(), probe.clone().into_bytes())).collect())
     }
@@ -191,8 +208,8 @@ impl Source for Probes {
         true
     }
 
-    fn published(&self, now_millis: i64) {
-        self.taken.note(now_millis);
+    fn published(&self) {
+        self.sent.0.taken_at.store(clock::steady_millis().max(1), Ordering::Relaxed);
     }
 
     fn refused(&self, reason: &str) -> Trouble {
@@ -217,7 +234,7 @@ impl Source for Receipts {
         false
     }
 
-    fn published(&self, _now_millis: i64) {}
+    fn published(&self) {}
 
     fn refused(&self, reason: &str) -> Trouble {
         let why = format!(
