@@ -72,15 +72,17 @@ pub(super) fn run(opts: &Opts) -> Result<(), Failure> {
 pub(super) fn start_and_wait(config: &ConfigOpts, roles: Roles) -> Result<(), Refusal> {
     let settings = config.load().map_err(Refusal)?;
     logging::begin(settings.log.format, &settings.log.level);
+    let asked = asked_to_end()?;
     let health = Health::default();
+    // Metrics and readiness are served to the very end.
     let (shutdown, ending) = Shutdown::new();
     let refused = |fault: admin::AdminFault| Refusal::new(fault.entry(), fault.to_string());
     let metrics = admin::collect().map_err(refused)?;
     let (address, door) = admin::open(settings.admin.listen, metrics, health.clone(), ending.clone()).map_err(refused)?;
     tracing::info!(%address, "metrics and readiness are served");
     let cluster = cluster(&settings)?;
-    let running = Running::start(&settings, &cluster, roles, &health, &ending)?;
-    let outcome = running.wait_and_end();
+    let running = Running::start(&settings, &cluster, roles, &health, &asked)?;
+    let outcome = running.wait_and_end(asked);
     shutdown.end();
     if door.join().is_err() {
         tracing::error!("the admin thread had panicked");
@@ -125,8 +127,7 @@ impl Running {
         let partitions = settings.kafka.partitions;
         let kafka = |fault: Fault| Refusal::new(Entry::KafkaSettings, fault.to_string());
         let section = |mistake: Mistake| Refusal::new(Entry::Configuration, mistake.to_string());
-        let runtime =
-            tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|fault| Refusal::resources(&fault))?;
+        let runtime = runtime()?;
         check_before_start(&runtime, cluster, &topics, settings, &[], health, ending)?;
         let rulebooks = Rulebooks::start(cluster, &topics, health).map_err(kafka)?;
         runtime.block_on(complete(&rulebooks, ending))?;
@@ -167,26 +168,19 @@ impl Running {
         Ok(Self { ingester, end_ingest, end_detect, detector, ingest_ending, _rulebooks: rulebooks })
     }
 
-    /// Waits for a signal to end, or for a role that could not go on; then ends everything in order.
-    fn wait_and_end(self) -> Result<(), Refusal> {
-        let runtime =
-            tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|fault| Refusal::resources(&fault))?;
-        runtime.block_on(self.until_over())?;
-        self.end()
-    }
-
-    async fn until_over(&self) -> Result<(), Refusal> {
-        use tokio::signal::unix::{SignalKind, signal};
-        let hear = |kind| signal(kind).map_err(|fault| Refusal::resources(&fault));
-        let (mut terminate, mut interrupt) = (hear(SignalKind::terminate())?, hear(SignalKind::interrupt())?);
-        let mut look = tokio::time::interval(Duration::from_millis(200));
-        loop {
-            tokio::select! {
-                _ = terminate.recv() => return Ok(()),
-                _ = interrupt.recv() => return Ok(()),
-                _ = look.tick() => if self.has_failed() { return Ok(()) },
+    /// Waits until the end is asked for, or for a role that could not go on; then ends everything in order.
+    fn wait_and_end(self, mut asked: Ending) -> Result<(), Refusal> {
+        let runtime = runtime()?;
+        runtime.block_on(async {
+            let mut look = tokio::time::interval(Duration::from_millis(200));
+            loop {
+                tokio::select! {
+                    () = asked.wait() => return,
+                    _ = look.tick() => if self.has_failed() { return },
+                }
             }
-        }
+        });
+        self.end()
     }
 
     /// Whether a role has ended without being told to.
@@ -221,14 +215,39 @@ impl Running {
     }
 }
 
+fn runtime() -> Result<tokio::runtime::Runtime, Refusal> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|fault| Refusal::resources(&fault))
+}
+
+/// Ends when the system asks for it. Called before anything waits: as the first process of a container, a process is not even killed by a
+/// signal that it has no handler for.
+fn asked_to_end() -> Result<Ending, Refusal> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let runtime = runtime()?;
+    let hear = |kind| {
+        let _inside = runtime.enter();
+        signal(kind).map_err(|fault| Refusal::resources(&fault))
+    };
+    let (mut terminate, mut interrupt) = (hear(SignalKind::terminate())?, hear(SignalKind::interrupt())?);
+    let (asked, ending) = Shutdown::new();
+    let wait = move || {
+        runtime.block_on(async {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+        });
+        asked.end();
+    };
+    std::thread::Builder::new().name("signals".to_owned()).spawn(wait).map_err(|fault| Refusal::resources(&fault))?;
+    Ok(ending)
+}
+
 async fn complete(rulebooks: &Rulebooks, ending: &Ending) -> Result<(), Refusal> {
     let mut ending = ending.clone();
-    let mut signals =
-        tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()).map_err(|fault| Refusal::resources(&fault))?;
     tokio::select! {
         () = rulebooks.complete() => Ok(()),
         () = ending.wait() => Err(Refusal::ended("ended before the rulebook was read")),
-        _ = signals.recv() => Err(Refusal::ended("ended before the rulebook was read")),
     }
 }
 

@@ -18,3 +18,15 @@ fn sigterm_while_kafka_is_away_ends_in_time() {
     assert_eq!(status.code(), Some(0), "{}", role.tail());
     assert!(took < GRACE, "{took:?}");
 }
+
+/// The first process of a container is not ended by a signal that it has no handler for: one that still waited for Kafka did not end.
+#[test]
+fn sigterm_is_heard_while_the_start_still_waits_for_kafka() {
+    let site = Site::new(World::with_own_kafka("no-kafka-yet"), &Rules::of(&["dev-1"]));
+    site.world.kafka.stop();
+    let mut role = site.launch("run");
+    role.wait_said(GRACE, "metrics and readiness are served");
+    let (status, took) = timed(|| role.stop());
+    assert_eq!(status.code(), Some(1), "its own word, and not the signal, has ended it: {}", role.tail());
+    assert!(took < GRACE, "{took:?}");
+}
