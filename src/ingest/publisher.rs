@@ -193,14 +193,7 @@ struct Probes {
 impl Source for Probes {
     async fn next(&mut self) -> Option<Vec<(String, Vec<u8>)>> {
         self.beat.tick().await;
-        let now = Now::read();
-        // Time that a clock was set by was not listened to: a number that is left out begins a new stretch.
-        let was_set = now.set_by(self.last).abs() > limits::CLOCK_SET_MILLIS;
-        self.number += if was_set { 2 } else { 1 };
-        self.last = now;
-        self.sent.0.number.store(self.number, Ordering::Release);
-        let sent_at = ProbeMillis::new(now.wall_millis);
-        let probe = Probe { incarnation: self.incarnation, number: self.number, sent_at }.to_string();
+        let probe = self.probe(Now::read()).to_string();
         Some(self.topics.iter().map(|topic| (topic.clone(), probe.clone().into_bytes())).collect())
     }
 
@@ -218,6 +211,18 @@ impl Source for Probes {
             "the broker refuses our probes ({reason}): allow this user to publish on {topics} in the broker's access list"
         );
         Trouble::new(Entry::ProbesMissing, why)
+    }
+}
+
+impl Probes {
+    /// The probe that leaves now.
+    fn probe(&mut self, now: Now) -> Probe {
+        // Time that a clock was set by was not listened to: a number that is left out begins a new stretch.
+        let was_set = now.set_by(self.last).abs() > limits::CLOCK_SET_MILLIS;
+        self.number += if was_set { 2 } else { 1 };
+        self.last = now;
+        self.sent.0.number.store(self.number, Ordering::Release);
+        Probe { incarnation: self.incarnation, number: self.number, sent_at: ProbeMillis::new(now.wall_millis) }
     }
 }
 
@@ -243,5 +248,34 @@ impl Source for Receipts {
             mqtt_topic::receipt_topic("+")
         );
         Trouble::new(Entry::ReceiptsRefused, why)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_probe_that_was_sent_after_the_clock_was_set_leaves_a_number_out() {
+        let at = |wall: i64, steady: i64| Now { wall_millis: wall * 1_000, steady_millis: steady * 1_000 };
+        let mut probes = Probes {
+            topics: Vec::new(),
+            beat: tokio::time::interval(Duration::from_secs(1)),
+            incarnation: Incarnation(1),
+            number: 0,
+            last: at(100, 0),
+            sent: ProbesSent::default(),
+        };
+        let mut number = |wall, steady| probes.probe(at(wall, steady)).number;
+        assert_eq!((number(101, 1), number(102, 2)), (1, 2));
+        assert_eq!(
+            number(132, 32),
+            3,
+            "a process that was frozen has heard nothing in between, and misses nothing: the broker kept it"
+        );
+        assert_eq!(number(733, 33), 5, "ten minutes forward");
+        assert_eq!(number(734, 34), 6);
+        assert_eq!(number(135, 35), 8, "and back");
+        assert_eq!(probes.sent.newest(), 8);
     }
 }
