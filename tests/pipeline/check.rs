@@ -62,6 +62,12 @@ fn a_healthy_site_has_nothing_wrong_and_does_not_notice() {
         let allowed = of(&findings, "ok").into_iter().filter(|finding| finding["part"] == "permissions").count();
         assert!(allowed >= 6, "journal, alerts, shadow, quarantine, reading, group: {findings:#?}");
     }
+    let said = site.must(&["check"]);
+    figure(&said);
+    assert!(
+        said.contains(", 0 wrong, ") && !said.contains('\u{1b}'),
+        "for people, without colours where nobody sees them:\n{said}"
+    );
     probes.wait_further(3);
     // Nothing that a centre, an operator or a machine could take for anything.
     assert_eq!(alerts_among(&consume(&site.world.kafka, &site.alerts_topic())).len(), 0, "no alert");
@@ -79,13 +85,14 @@ fn a_healthy_site_has_nothing_wrong_and_does_not_notice() {
         }
     }
     assert_eq!(stretches.len(), 2, "each lane was heard in one stretch");
-    assert_eq!(ours, 3, "one record for each run: one broker leads all partitions");
+    assert_eq!(ours, 4, "one record for each run: one broker leads all partitions");
 }
 
 #[test]
 fn faults_of_the_mqtt_brokers_access_list_are_named_by_filter() {
     // Presses pass; reports may be written and not read; phones may not write; receipts are refused.
-    let acl = "topic readwrite lw/v1/+/duress\ntopic write lw/v1/+/report\ntopic read owntracks/+/+\n";
+    let acl = "topic readwrite lw/v1/+/duress\ntopic write lw/v1/+/report\ntopic readwrite lw/v1/+/status\n\
+               topic read owntracks/+/+\ntopic readwrite owntracks/+/+/event\n";
     let options = MosquittoOptions { acl: Some(acl.to_owned()), ..MosquittoOptions::default() };
     let site = Site::new(World::with_mosquitto("check-acl", &options), &Rules::of(&["dev-1"]));
     let (well, findings) = check(&site, &["--only", "mqtt"]);
