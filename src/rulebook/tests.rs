@@ -609,3 +609,30 @@ proptest! {
         prop_assert_eq!(topic.newest.devices().count(), 2);
     }
 }
+
+/// The fenced blocks of a document that are files of a folder: TOML names its file in its first line, JSON beside the fence.
+fn files_in(document: &str) -> Vec<(String, String)> {
+    let blocks = document.split("\n```").skip(1).step_by(2);
+    let file = |block: &str| {
+        let (language, text) = block.split_once('\n')?;
+        let name = match language.split_once(' ') {
+            Some((_, name)) => name,
+            None => text.lines().next()?.strip_prefix("# ")?,
+        };
+        [".toml", ".geojson"].iter().any(|ending| name.ends_with(ending)).then(|| (name.to_owned(), text.to_owned()))
+    };
+    blocks.filter_map(file).collect()
+}
+
+#[test]
+fn the_examples_of_the_document_are_a_rulebook() {
+    let document = include_str!("../../docs/RULEBOOK.md");
+    let files = files_in(document);
+    assert_eq!(files.len(), 3, "{files:?}");
+    let rulebook = check(&files).unwrap().rulebook();
+    let fences: Vec<String> = rulebook.fences().iter().map(|(_, fence)| fence.name.to_string()).collect();
+    assert_eq!(fences, ["depot", "quarry"]);
+    let phone = rulebook.device(&DeviceId::parse("joe.phone").unwrap()).unwrap();
+    assert_eq!((phone.rules.battery_low, phone.rules.lost_contact.unwrap().silence_millis), (None, 300_000));
+    assert_eq!(phone.rules.lost_contact.unwrap().after_will_millis, 120_000);
+}
