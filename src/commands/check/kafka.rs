@@ -104,7 +104,7 @@ impl Site<'_> {
     /// Whether brokers are enough, and every partition of ours has a leader and its copies.
     fn kept(&self, report: &mut Report) {
         let brokers: Vec<&str> = self.reached.brokers.values().map(String::as_str).collect();
-        report.say(&Finding::ok(Part::Kafka, "brokers", format!("{} answer: {}", brokers.len(), brokers.join(", "))));
+        report.say(&Finding::ok(Part::Kafka, "brokers", format!("{} known: {}", brokers.len(), brokers.join(", "))));
         let (mut single, mut all_well) = (Vec::new(), 0);
         for name in self.ours().iter().map(|topic| self.names.of(topic)) {
             let Some(partitions) = self.reached.topics.get(&*name).filter(|partitions| !partitions.is_empty()) else { continue };
@@ -128,11 +128,10 @@ impl Site<'_> {
                 single.push(name.to_string());
             }
         }
-        report.say(&Finding::ok(
-            Part::Kafka,
-            "partitions",
-            format!("all led, and all copies up to date, of {all_well} topics of ours"),
-        ));
+        if all_well > 0 {
+            let says = format!("all led, and all copies up to date, of {all_well} topics of ours");
+            report.say(&Finding::ok(Part::Kafka, "partitions", says));
+        }
         if !single.is_empty() {
             let says = format!("one copy only of {}: a disk that dies takes it along", single.join(", "));
             let mend = "on three brokers or more: replication 3 (`lonewatch topics create --replicas 3` for new topics, \
@@ -201,9 +200,10 @@ impl Site<'_> {
             report.waits("asking Kafka what we may read");
             report.say(&permission(&journal, "read", may_read(&self.cluster, &journal, WITHIN)));
             let group = may_know_group(&self.cluster, &detect.group, &journal, WITHIN);
-            report.say(&permission(&format!("group {}", detect.group), "use", group));
+            report.say(&permission(&format!("group {}", detect.group), "describe", group));
         }
-        let says = "whether it may join the detectors' group, write lonewatch.state, make topics or apply a rulebook: trying it would leave traces";
+        let says = "whether it may join the detectors' group, write our state topic, make topics or apply a rulebook: trying it would leave \
+                    traces";
         report.say(&Finding::unchecked(Part::Permissions, "this principal", says));
     }
 
