@@ -73,7 +73,7 @@ impl Report {
         if wrong == 0 {
             return Ok(());
         }
-        let failure = Failure::new(format!("{wrong} of the findings stop something or endanger somebody"));
+        let failure = Failure::new(format!("{wrong} wrong: something stops, or somebody is in danger; each line names its mend"));
         Err(match self.see {
             Some(entry) => failure.see(entry),
             None => failure,
