@@ -6,6 +6,7 @@ mod check;
 mod check_device;
 mod constant_payload;
 mod detector_killed;
+mod faults;
 mod first_hour;
 mod foreign_record;
 mod kafka_away;

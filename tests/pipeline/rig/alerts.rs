@@ -25,6 +25,17 @@ pub struct SeenAlert {
 }
 
 impl SeenAlert {
+    /// Reads one.
+    pub fn of(bytes: &[u8]) -> Self {
+        let json: Value = serde_json::from_slice(bytes).expect("an alert is JSON");
+        Self {
+            id: json["id"].as_str().expect("an alert has an id").to_owned(),
+            revision: json["revision"].as_u64().expect("an alert has a revision"),
+            json,
+            bytes: bytes.to_vec(),
+        }
+    }
+
     /// The word at a field; empty where there is none.
     pub fn text(&self, field: &str) -> &str {
         self.json[field].as_str().unwrap_or_default()
@@ -39,13 +50,8 @@ impl SeenAlert {
 /// The alerts among these records, in their order; heartbeats are left out.
 pub fn alerts_among(records: &[KafkaRecord]) -> Vec<SeenAlert> {
     let alerts = records.iter().filter_map(|record| {
-        let json = record.json();
-        (json["type"] == "alert").then(|| SeenAlert {
-            id: json["id"].as_str().expect("an alert has an id").to_owned(),
-            revision: json["revision"].as_u64().expect("an alert has a revision"),
-            bytes: record.value.clone().expect("an alert has a value"),
-            json,
-        })
+        let value = record.value.as_deref().expect("an alert has a value");
+        (record.json()["type"] == "alert").then(|| SeenAlert::of(value))
     });
     alerts.collect()
 }

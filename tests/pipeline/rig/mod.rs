@@ -6,6 +6,9 @@
 #![allow(dead_code, unused_imports, unreachable_pub, reason = "the rig offers more than the scenarios of today use")]
 
 mod alerts;
+mod centre;
+mod diary;
+mod fleet;
 mod kafka;
 mod mosquitto;
 mod ports;
@@ -13,19 +16,26 @@ mod privacy;
 mod process;
 mod replay;
 mod site;
+mod stage;
 mod tools;
+mod verdict;
 mod wait;
 mod watchdog;
 mod world;
 
 pub use alerts::{SeenAlert, alerts_among, committed, ends, ids, outline, revisions};
+pub use centre::{CURRENT_WITHIN, Centre, SAID_WITHIN, Said, Seen};
+pub use diary::{Diary, Pressed, Silence};
+pub use fleet::{Fleet, FleetPlan};
 pub use kafka::Kafka;
 pub use mosquitto::{Mosquitto, MosquittoOptions};
 pub use privacy::coordinate_in;
 pub use process::{Guarded, Lonewatch, find_program, is_running, wait_gone};
 pub use replay::{Replay, journal_records, replay, rulebook_versions};
 pub use site::{CENTRE, PARTITIONS, Role, Rules, STOP_DEADLINE, Site};
+pub use stage::{Cast, Stage, is_real_length, length, say};
 pub use tools::{Follower, KafkaRecord, MqttMessage, Probes, Publisher, Subscriber, consume, produce, publish, publish_with};
+pub use verdict::{Verdict, assert_one_alarm, same_again};
 pub use wait::{figure, timed, wait_for, wait_until};
 pub use watchdog::Watchdog;
 pub use world::World;

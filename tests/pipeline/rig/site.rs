@@ -46,8 +46,19 @@ impl Rules {
     }
 
     /// With a silence limit.
-    pub fn silence(mut self, limit: &str) -> Self {
-        self.lost_contact = format!("{{ silence = \"{limit}\" }}");
+    pub fn silence(self, limit: &str) -> Self {
+        self.lost_contact(&format!("{{ silence = \"{limit}\" }}"))
+    }
+
+    /// With the rule of lost contact as the rulebook writes it.
+    pub fn lost_contact(mut self, rule: &str) -> Self {
+        rule.clone_into(&mut self.lost_contact);
+        self
+    }
+
+    /// With a reconnect grace; it is a second otherwise.
+    pub fn grace(mut self, grace: &str) -> Self {
+        grace.clone_into(&mut self.reconnect_grace);
         self
     }
 
@@ -190,6 +201,11 @@ impl Site {
 
     /// Starts a role whose ingester bears another name.
     pub fn launch_as(&self, role: &str, ingester: &str) -> Role {
+        self.launch_named(role, ingester, "d-0")
+    }
+
+    /// Starts a role whose ingester and detector bear other names.
+    pub fn launch_named(&self, role: &str, ingester: &str, detector: &str) -> Role {
         let admin_port = free_port();
         let listen = format!("127.0.0.1:{admin_port}");
         let configuration = self.configuration_file();
@@ -197,6 +213,7 @@ impl Site {
             ("LONEWATCH_CONFIG", configuration.as_str()),
             ("LONEWATCH__ADMIN__LISTEN", listen.as_str()),
             ("LONEWATCH__INGEST__NAME", ingester),
+            ("LONEWATCH__DETECT__NAME", detector),
         ];
         Role { process: Lonewatch::start(&[role], environment), admin_port }
     }
