@@ -21,6 +21,8 @@ const START_ATTEMPTS: usize = 3;
 pub struct MosquittoOptions {
     /// Lines of an ACL file; none lets everybody do everything.
     pub acl: Option<String>,
+    /// It keeps nothing over its end: a restart begins without sessions.
+    pub forgets: bool,
     /// Retained messages are refused, as we advise, unless a test is about them.
     pub retain: bool,
     /// Further lines of the configuration.
@@ -107,6 +109,17 @@ impl Mosquitto {
         }
     }
 
+    /// Puts another ACL in force, on live sessions too; for a broker that was started with one.
+    #[track_caller]
+    pub fn set_acl(&self, acl: &str) {
+        std::fs::write(self.folder.join("acl"), acl).expect("write Mosquitto's ACL");
+        let mut broker = self.broker();
+        let reloads = |broker: &Guarded| broker.log().matches("Reloading config").count();
+        let before = reloads(&broker);
+        broker.hang_up();
+        wait_for(START_DEADLINE, "Mosquitto to reload", || if reloads(&broker) > before { Ok(()) } else { Err(broker.tail()) });
+    }
+
     /// SIGSTOP: connections stay, answers do not come.
     pub fn freeze(&self) {
         self.broker().freeze();
@@ -148,7 +161,7 @@ allow_anonymous true
 # As root Mosquitto would become a user who cannot write here.
 user root
 set_tcp_nodelay true
-persistence true
+persistence {persistence}
 persistence_location {folder}/
 # Its default of 1000 overflows within a minute of a Kafka outage, and what overflows was acknowledged to the device.
 max_queued_messages 200000
@@ -167,6 +180,7 @@ log_type subscribe
 ",
         payload_bytes_max = lonewatch::limits::BROKER_PAYLOAD_BYTES_MAX,
         packet_bytes_max = lonewatch::limits::BROKER_PAYLOAD_BYTES_MAX + 1024,
+        persistence = !options.forgets,
         retain = options.retain,
     );
     if options.acl.is_some() {

@@ -86,6 +86,11 @@ impl Guarded {
         self.signal("TERM");
     }
 
+    /// Sends SIGHUP: please read your configuration anew.
+    pub fn hang_up(&mut self) {
+        self.signal("HUP");
+    }
+
     /// Sends SIGKILL and waits for the end.
     pub fn kill(&mut self) {
         if self.ended().is_none() {

@@ -37,6 +37,11 @@ impl World {
         Self::with(name, || Arc::new(Kafka::start()), &MosquittoOptions::default())
     }
 
+    /// A Kafka of the test's own and a Mosquitto configured otherwise.
+    pub fn with_own_brokers(name: &str, options: &MosquittoOptions) -> Self {
+        Self::with(name, || Arc::new(Kafka::start()), options)
+    }
+
     /// The shared Kafka and a Mosquitto configured otherwise.
     pub fn with_mosquitto(name: &str, options: &MosquittoOptions) -> Self {
         Self::with(name, shared_kafka, options)
