@@ -31,7 +31,7 @@ pub use kafka::Kafka;
 pub use mosquitto::{Mosquitto, MosquittoOptions};
 pub use privacy::coordinate_in;
 pub use process::{Guarded, Lonewatch, find_program, is_running, wait_gone};
-pub use replay::{Replay, journal_records, replay, rulebook_versions};
+pub use replay::{Replay, journal_records, replay, replay_alerts, rulebook_versions};
 pub use site::{CENTRE, PARTITIONS, Role, Rules, STOP_DEADLINE, Site};
 pub use stage::{Cast, Stage, is_real_length, length, say};
 pub use tools::{Follower, KafkaRecord, MqttMessage, Probes, Publisher, Subscriber, consume, produce, publish, publish_with};

@@ -8,7 +8,7 @@ use std::time::Duration;
 use lonewatch::clock::wall_millis;
 use lonewatch::time::clock_text;
 
-use super::centre::{Centre, SAID_WITHIN};
+use super::centre::{CURRENT_WITHIN, Centre, SAID_WITHIN};
 use super::fleet::{Fleet, FleetPlan};
 use super::site::{PARTITIONS, Role, Rules, Site};
 use super::verdict::{Verdict, assert_one_alarm, same_again, wait_answered};
@@ -153,11 +153,17 @@ impl Stage {
     /// Waits until all is seen and current again, for a fault that was healed at `since`, and holds it against I5 and I9.
     #[track_caller]
     pub fn must_see_again(&self, since: i64) {
+        self.must_see_again_within(since, SAID_WITHIN);
+    }
+
+    /// As [`Stage::must_see_again`], where something of ours waits before it looks again.
+    #[track_caller]
+    pub fn must_see_again_within(&self, since: i64, within: Duration) {
         let current = self.centre.wait_current(PARTITIONS, since);
         let seeing = self.centre.wait_seeing(since);
         say(&format!("seeing again {seeing:?} after healing, no lag after {current:?}"));
-        assert!(seeing <= SAID_WITHIN, "I5: {seeing:?}; {:?}", self.centre.said());
-        assert!(current <= super::centre::CURRENT_WITHIN, "I9: {current:?}");
+        assert!(seeing <= within, "I5: {seeing:?}; {:?}", self.centre.said());
+        assert!(current <= within.max(CURRENT_WITHIN), "I9: {current:?}");
     }
 
     /// A device falls truly silent, and comes back once its one alarm is there (I4).
