@@ -5,7 +5,10 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::rig::{Follower, KafkaRecord, Role, Rules, Site, World, consume, publish, revisions, wait_for};
+use crate::rig::{
+    Follower, KafkaRecord, MosquittoOptions, Role, Rules, Site, World, consume, ids, outline, publish, publish_refused,
+    publish_with, revisions, wait_for,
+};
 
 const SOON: Duration = Duration::from_secs(30);
 const REPORT: &str = "lw/v1/dev-1/report";
@@ -40,6 +43,7 @@ fn poison_on_the_reports_lane() {
     for (mqtt_topic, payload, _) in &poison {
         publish(&site.world.mosquitto, mqtt_topic, payload);
     }
+    publish_refused(&site.world.mosquitto, REPORT, &one_mebibyte(), &[]);
     publish(&site.world.mosquitto, REPORT, br#"{"battery":50}"#);
     wait_for(SOON, "the good report after all the bad", || {
         let applied = role.metric("lonewatch_records_total", &["outcome=\"applied\""]);
@@ -71,6 +75,9 @@ fn poison_on_the_duress_lane_alerts() {
     for (mqtt_topic, payload, _) in &presses {
         publish(&site.world.mosquitto, mqtt_topic, payload);
     }
+    // The broker has a limit, and the device is told by it; nothing of these reaches us.
+    publish_refused(&site.world.mosquitto, PRESS, &one_mebibyte(), &[]);
+    publish_refused(&site.world.mosquitto, PRESS, b"help", &["-r"]);
     let seen = alerts.wait_alerts(SOON, "every press in two revisions", |alerts| {
         let whole = revisions(alerts).values().filter(|seen| **seen == [1, 2].into()).count();
         (whole == presses.len()).then(|| alerts.to_vec())
@@ -84,6 +91,32 @@ fn poison_on_the_duress_lane_alerts() {
     let expected: Vec<_> = presses.iter().map(|(topic, payload, reason)| (*topic, *payload, *reason, true)).collect();
     assert_holds_exactly(&held, &expected);
     assert_one_session(&site, &role);
+}
+
+/// A broker that takes retained messages: such a press alerts once, and not again whenever an ingester subscribes.
+#[test]
+fn a_retained_press_alerts_once() {
+    let options = MosquittoOptions { retain: true, ..MosquittoOptions::default() };
+    let site = Site::new(World::with_mosquitto("poison-retained", &options), &Rules::of(&["dev-1"]));
+    let mut role = site.run();
+    let alerts = Follower::start(&site.world.kafka, &site.alerts_topic());
+    let both = |count: usize| {
+        alerts.wait_alerts(SOON, "every press in two revisions", |alerts| {
+            let whole = revisions(alerts).values().filter(|seen| **seen == [1, 2].into()).count();
+            (whole == count).then(|| alerts.to_vec())
+        })
+    };
+    publish_with(&site.world.mosquitto, PRESS, b"help", &["-r"]);
+    both(1);
+    assert_eq!(role.stop().code(), Some(0));
+    let _role = site.run();
+    publish(&site.world.mosquitto, PRESS, br#"{"id":"p-1"}"#);
+    let seen = both(2);
+    assert_eq!(ids(&seen).len(), 2, "{}", outline(&seen));
+}
+
+fn one_mebibyte() -> Vec<u8> {
+    vec![b'7'; 1 << 20]
 }
 
 #[track_caller]

@@ -54,7 +54,8 @@ impl Chance {
 fn a_thousand_presses_while_everything_is_killed_at_random() {
     let seed = std::env::var("LONEWATCH_CHAOS_SEED").map_or(SEED, |seed| seed.parse().expect("a seed is a whole number"));
     figure(&format!("chaos with LONEWATCH_CHAOS_SEED={seed}"));
-    let fleet = FleetPlan { devices: 20, report_every: Duration::from_secs(1), press_every: Duration::from_millis(110), wills: true };
+    let fleet =
+        FleetPlan { devices: 20, report_every: Duration::from_secs(1), press_every: Duration::from_millis(110), wills: true };
     let cast = Cast { detectors: vec!["d-0", "d-1"], silence_seconds: 6, grace_seconds: 6, fleet, ..Cast::default() };
     let further_lines = vec!["autosave_interval 5".to_owned()];
     let options = MosquittoOptions { further_lines, ..MosquittoOptions::default() };

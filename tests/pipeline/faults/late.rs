@@ -48,8 +48,7 @@ fn repeats_disorder_and_half_an_hour_of_stored_reports() {
     upload.send(&stored.join("\n"));
     upload.finish();
     // Another was at home all the time, out of reach, and sends what it had stored oldest first.
-    let stored: Vec<String> =
-        (1..=60).map(|number| report(number, now, now - (60 - number) * MINUTE_MILLIS / 2, HOME)).collect();
+    let stored: Vec<String> = (1..=60).map(|number| report(number, now, now - (60 - number) * MINUTE_MILLIS / 2, HOME)).collect();
     let mut upload = Publisher::start(mosquitto, "lw/v1/dev-2/report");
     upload.send(&stored.join("\n"));
     upload.finish();

@@ -19,7 +19,9 @@ fn mosquitto_is_frozen_for_longer_than_anybody_waits() {
     let stage = Stage::start(World::new("f4-mosquitto"), cast());
     stage.go_on_for(Duration::from_secs(3));
     let mosquitto = &stage.site.world.mosquitto;
-    for frozen in [length(Duration::from_secs(4), Duration::from_secs(5)), length(Duration::from_secs(16), Duration::from_secs(30))] {
+    for frozen in
+        [length(Duration::from_secs(4), Duration::from_secs(5)), length(Duration::from_secs(16), Duration::from_secs(30))]
+    {
         say(&format!("SIGSTOP of Mosquitto, for {frozen:?}"));
         let frozen_at = wall_millis();
         mosquitto.freeze();

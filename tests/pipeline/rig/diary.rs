@@ -73,8 +73,7 @@ impl Diary {
     /// The button went down; gives the press's place in the diary.
     pub fn pressed(&mut self, device: &str, id: String, payload: Vec<u8>) -> usize {
         let (device, at) = (device.to_owned(), wall_millis());
-        let press =
-            Pressed { device, id, payload, at, first_sent_at: None, last_sent_at: None, copies: 0, receipted_at: None };
+        let press = Pressed { device, id, payload, at, first_sent_at: None, last_sent_at: None, copies: 0, receipted_at: None };
         self.presses.push(press);
         self.presses.len() - 1
     }

@@ -92,11 +92,8 @@ enum Word {
 impl Fleet {
     /// Starts all devices at once. They report; nobody presses yet.
     pub fn start(mosquitto: &Mosquitto, plan: &FleetPlan) -> Self {
-        let shared = Arc::new(Shared {
-            diary: Mutex::default(),
-            pressing: AtomicBool::new(false),
-            away_millis: AtomicU64::new(0),
-        });
+        let shared =
+            Arc::new(Shared { diary: Mutex::default(), pressing: AtomicBool::new(false), away_millis: AtomicU64::new(0) });
         let mut inboxes = Vec::new();
         let mut devices = Vec::new();
         for number in 0..plan.devices {

@@ -34,7 +34,9 @@ pub use process::{Guarded, Lonewatch, find_program, is_running, wait_gone};
 pub use replay::{Replay, journal_records, replay, replay_alerts, rulebook_versions};
 pub use site::{CENTRE, PARTITIONS, Role, Rules, STOP_DEADLINE, Site};
 pub use stage::{Cast, Stage, is_real_length, length, say};
-pub use tools::{Follower, KafkaRecord, MqttMessage, Probes, Publisher, Subscriber, consume, produce, publish, publish_with};
+pub use tools::{
+    Follower, KafkaRecord, MqttMessage, Probes, Publisher, Subscriber, consume, produce, publish, publish_refused, publish_with,
+};
 pub use verdict::{Verdict, assert_one_alarm, same_again};
 pub use wait::{figure, timed, wait_for, wait_until};
 pub use watchdog::Watchdog;

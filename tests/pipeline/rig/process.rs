@@ -213,6 +213,14 @@ impl std::ops::DerefMut for Lonewatch {
 /// Runs a short program to its end with bytes on its input, and gives its output. `input` goes by a file: no pipe can fill up.
 #[track_caller]
 pub fn run_tool(program: &str, arguments: &[&str], input: &[u8], deadline: Duration) -> Vec<u8> {
+    let (status, output, tail) = try_tool(program, arguments, input, deadline);
+    assert!(status.success(), "{program} {arguments:?} ended with {status}; {tail}");
+    output
+}
+
+/// As [`run_tool`], however it ends: its status, its output, and its last words.
+#[track_caller]
+pub fn try_tool(program: &str, arguments: &[&str], input: &[u8], deadline: Duration) -> (ExitStatus, Vec<u8>, String) {
     let watchdog = Watchdog::shared();
     let input_path = watchdog.fresh_folder("input").join("bytes");
     std::fs::write(&input_path, input).expect("write the tool's input");
@@ -220,12 +228,11 @@ pub fn run_tool(program: &str, arguments: &[&str], input: &[u8], deadline: Durat
         command.args(arguments).stdin(File::open(&input_path).expect("open the tool's input"));
     });
     let status = tool.wait_ended(deadline);
-    assert!(status.success(), "{program} {arguments:?} ended with {status}; {}", tool.tail());
-    let output = tool.stdout();
+    let (output, tail) = (tool.stdout(), tool.tail());
     // Thousands of calls in one run should not fill the disk.
     let _ = std::fs::remove_dir_all(input_path.parent().expect("the path has a folder"));
     let _ = std::fs::remove_dir_all(&tool.folder);
-    output
+    (status, output, tail)
 }
 
 /// Where a program is. Debian keeps brokers in a folder that is not on everybody's PATH.

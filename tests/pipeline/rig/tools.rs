@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::kafka::Kafka;
 use super::mosquitto::Mosquitto;
-use super::process::{Guarded, find_program, run_tool};
+use super::process::{Guarded, find_program, run_tool, try_tool};
 use super::wait::{wait_for, wait_until};
 
 /// A tool that talks to a broker on this machine and is done.
@@ -148,6 +148,17 @@ pub fn publish_with(mosquitto: &Mosquitto, mqtt_topic: &str, payload: &[u8], fur
         arguments.push(if payload.is_empty() { "-n" } else { "-s" });
     }
     run_tool("mosquitto_pub", &arguments, payload, TOOL_DEADLINE);
+}
+
+/// Publishes what the broker refuses by ending the connection. Over MQTT 3.1.1: with version 5 the tool knows the broker's limits and
+/// keeps such a message to itself.
+#[track_caller]
+pub fn publish_refused(mosquitto: &Mosquitto, mqtt_topic: &str, payload: &[u8], further: &[&str]) {
+    let port = mosquitto.port().to_string();
+    let mut arguments = vec!["-h", "127.0.0.1", "-p", &port, "-V", "mqttv311", "-q", "1", "-t", mqtt_topic, "-s"];
+    arguments.extend_from_slice(further);
+    let (status, _, tail) = try_tool("mosquitto_pub", &arguments, payload, TOOL_DEADLINE);
+    assert!(!status.success(), "the broker should have refused it; {tail}");
 }
 
 /// A message as `mosquitto_sub` shows it.

@@ -203,8 +203,7 @@ pub fn wait_answered(deadline: Duration, diary: impl Fn() -> Diary, seen: impl F
         let (diary, seen) = (diary(), seen());
         let answered: BTreeSet<&str> =
             seen.iter().filter(|seen| seen.alert.revision >= 2).map(|seen| seen.alert.id.as_str()).collect();
-        let is_answered =
-            |press: &&Pressed| press.alert_ids().iter().any(|id| answered.contains(id.to_string().as_str()));
+        let is_answered = |press: &&Pressed| press.alert_ids().iter().any(|id| answered.contains(id.to_string().as_str()));
         let count = diary.presses.iter().filter(is_answered).count();
         if count == diary.presses.len() { Ok(()) } else { Err(format!("{count} of {}", diary.presses.len())) }
     });
