@@ -3,9 +3,12 @@
 use std::path::Path;
 use std::time::Duration;
 
+use lonewatch::alert::{Alert, CentreMessage, Kind};
+use lonewatch::ids::{CentreName, DeviceId};
+
 use crate::rig::{
-    Follower, Guarded, Lonewatch, Mosquitto, Subscriber, Watchdog, World, consume, is_running, produce, publish, publish_with,
-    wait_gone,
+    Diary, Follower, Guarded, Lonewatch, Mosquitto, Seen, SeenAlert, Subscriber, Verdict, Watchdog, World, consume, is_running,
+    produce, publish, publish_with, wait_gone,
 };
 
 const SOON: Duration = Duration::from_secs(20);
@@ -120,4 +123,41 @@ fn is_pid_file(path: &Path) -> bool {
 fn our_own_program_is_started_and_its_end_seen() {
     let (status, _, log) = Lonewatch::run(SOON, &["--version"], [("LONEWATCH_RIG", "1")]);
     assert!(status.success(), "{status}: {log}");
+}
+
+/// A judge who finds nothing is worth nothing unless he would have found it.
+#[test]
+fn the_judge_finds_what_is_wrong() {
+    let mut diary = Diary::default();
+    for id in ["p-1", "p-2"] {
+        let place = diary.pressed("dev-1", id.to_owned(), format!("{{\"id\":\"{id}\"}}").into_bytes());
+        diary.copied(place);
+        diary.receipted(place);
+    }
+    diary.reported("dev-2", true);
+    diary.fell_silent("dev-2");
+    let told = |place: usize| Alert { id: diary.presses[place].alert_ids()[0], ..about("dev-1", Kind::Duress, 0) };
+    let good = [seen(&told(0), 0), seen(&told(1), 0), seen(&told(1), 0)];
+    let judge = |further: &[Seen]| Verdict::of(&diary, &[&good[..], further].concat(), 6_000);
+    judge(&[]).assert_clean();
+    assert_eq!((judge(&[]).presses, judge(&[]).repeats, judge(&[]).open), (2, 1, 0));
+
+    assert_eq!(Verdict::of(&diary, &good[..1], 6_000).lost.len(), 1, "I1: a receipt without an alert");
+    assert_eq!(judge(&[seen(&about("dev-1", Kind::Duress, 0), 0)]).doubled.len(), 1, "I2: an alert that no press explains");
+    let other = Alert { subject: "another".to_owned(), ..told(1) };
+    assert_eq!(judge(&[seen(&other, 0)]).unequal.len(), 1, "I2: two contents under one id and revision");
+    let from = diary.silences[0].from;
+    let lost = |device: &str, after: i64| seen(&about(device, Kind::LostContact, from + after), from + after);
+    assert_eq!(judge(&[lost("dev-1", 9_000)]).false_lost.len(), 1, "I3: it spoke");
+    assert_eq!(judge(&[lost("dev-2", 3_000)]).false_lost.len(), 1, "I3: not silent for so long yet");
+    judge(&[lost("dev-2", 6_000)]).assert_clean();
+}
+
+fn about(device: &str, kind: Kind, at: i64) -> Alert {
+    let centre = CentreName::parse("north").expect("a legal name");
+    Alert { device: DeviceId::parse(device).ok(), ..Alert::blank(centre, kind, at) }
+}
+
+fn seen(alert: &Alert, at: i64) -> Seen {
+    Seen { at, alert: SeenAlert::of(&CentreMessage::Alert(Box::new(alert.clone())).to_json()) }
 }
