@@ -28,7 +28,7 @@ enum Victim {
 const VICTIMS: [Victim; 6] =
     [Victim::Ingester(0), Victim::Ingester(1), Victim::Detector(0), Victim::Detector(1), Victim::Mosquitto, Victim::Kafka];
 
-/// SplitMix64.
+/// The generator `SplitMix64`.
 struct Chance(u64);
 
 impl Chance {

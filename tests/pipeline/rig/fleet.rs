@@ -312,8 +312,8 @@ impl Device {
             Word::Connected(number) if current == Some(number) => {
                 self.shared.diary().connects += 1;
                 let receipts = format!("lw/v1/{}/rx", self.id);
-                let asked = self.link.as_ref().map(|link| link.client.try_subscribe(receipts, QoS::AtLeastOnce));
-                if !matches!(asked, Some(Ok(()))) {
+                let link = self.link.as_ref();
+                if link.is_some_and(|link| link.client.try_subscribe(receipts, QoS::AtLeastOnce).is_err()) {
                     self.cut();
                 }
             }

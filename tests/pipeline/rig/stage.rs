@@ -124,9 +124,10 @@ impl Stage {
         self.detectors[which] = self.site.launch_named("detect", "a", self.cast.detectors[which]);
     }
 
-    /// Lets the fleet live on for a time: it presses meanwhile.
+    /// Lets the fleet live on for a time: it presses meanwhile, and must.
     #[track_caller]
     pub fn go_on_for(&self, time: Duration) {
+        let _lives = &self.fleet;
         let until = wall_millis() + i64::try_from(time.as_millis()).expect("a short time");
         wait_until(time + SOON, "time to pass", || wall_millis() >= until);
     }

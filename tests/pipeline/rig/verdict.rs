@@ -19,6 +19,9 @@ const LATE_MILLIS: i64 = 3_000 + 2_000;
 /// When a press arrived, in the words of its first revision.
 const ARRIVAL: [&str; 4] = ["occurred_at", "raised_at", "changed_at", "late"];
 
+/// What stands in those fields.
+type Times = [Option<Value>; 4];
+
 /// What came of a run.
 #[derive(Debug, Default)]
 pub struct Verdict {
@@ -84,7 +87,7 @@ impl Verdict {
     /// One id and revision has one content. Express copies differ in their lane; and in their times, where a device's repeat or a
     /// broker's backlog came at another time than the first copy.
     fn copies(&mut self, seen: &[Seen]) {
-        let mut contents: BTreeMap<(&str, u64), (Value, Option<[Option<Value>; 4]>)> = BTreeMap::new();
+        let mut contents: BTreeMap<(&str, u64), (Value, Option<Times>)> = BTreeMap::new();
         for Seen { alert, .. } in seen {
             let mut content = alert.json.clone();
             let fields = content.as_object_mut().expect("an alert is an object");
