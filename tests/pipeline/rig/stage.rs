@@ -108,8 +108,14 @@ impl Stage {
         Duration::from_secs(u64::from(self.cast.silence_seconds))
     }
 
-    fn silence_millis(&self) -> i64 {
-        i64::from(self.cast.silence_seconds) * 1_000
+    /// After how long a device that has dropped its connection is called lost.
+    fn lost_after(&self) -> Duration {
+        let seconds = self.cast.after_will_seconds.filter(|_| self.cast.fleet.wills).unwrap_or(self.cast.silence_seconds);
+        Duration::from_secs(u64::from(seconds))
+    }
+
+    fn lost_after_millis(&self) -> i64 {
+        i64::try_from(self.lost_after().as_millis()).expect("a short time")
     }
 
     /// Starts an ingester again after its end.
@@ -172,14 +178,14 @@ impl Stage {
     pub fn must_tell_a_true_silence(&self, device: usize) {
         self.fleet.vanish(device);
         let id = format!("dev-{device}");
-        wait_for(self.silence() + SOON, "a true silence to be told", || {
+        wait_for(self.lost_after() + SOON, "a true silence to be told", || {
             let lost = self.centre.alerts_of("lost_contact");
             if lost.iter().any(|alert| alert.text("device") == id) { Ok(()) } else { Err(format!("{} alarms", lost.len())) }
         });
         self.fleet.come_back(device);
         let silences = self.fleet.diary().silences;
         let silence = silences.iter().find(|silence| silence.device == id).expect("it fell silent");
-        assert_one_alarm(silence, &self.centre.seen(), self.silence_millis());
+        assert_one_alarm(silence, &self.centre.seen(), self.lost_after_millis());
         say(&format!("{id} was truly silent: one alarm"));
     }
 
@@ -189,7 +195,7 @@ impl Stage {
         self.fleet.stop_pressing();
         self.fleet.wait_receipted(SOON);
         wait_answered(SOON, || self.fleet.diary(), || self.centre.seen());
-        let verdict = Verdict::of(&self.fleet.diary(), &self.centre.seen(), self.silence_millis());
+        let verdict = Verdict::of(&self.fleet.diary(), &self.centre.seen(), self.lost_after_millis());
         say(&verdict.line());
         for role in self.ingesters.iter_mut().chain(&mut self.detectors) {
             role.thaw();
