@@ -9,8 +9,7 @@ use crate::rig::{Cast, MosquittoOptions, SAID_WITHIN, Stage, World, say, wait_fo
 const SOON: Duration = Duration::from_mins(1);
 const ALL: &str = "topic readwrite #\n";
 /// Everything but the reading of presses.
-const NO_DURESS: &str =
-    "topic write #\ntopic read lw/v1/+/report\ntopic read lw/v1/+/status\ntopic read lw/v1/+/rx\ntopic read owntracks/+/+\n";
+const NO_DURESS: &str = "topic write #\ntopic read lw/v1/+/report\ntopic read lw/v1/+/status\ntopic read lw/v1/+/rx\ntopic read owntracks/+/+\ntopic read owntracks/+/+/event\n";
 
 #[test]
 fn the_duress_subscription_is_taken_away_on_a_live_session() {
