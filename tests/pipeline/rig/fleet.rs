@@ -109,7 +109,9 @@ impl Fleet {
                 for (number, outbox, inbox) in devices {
                     all.spawn(Device::new(number, &plan, port, Arc::clone(&of_devices), outbox).live(inbox));
                 }
-                while all.join_next().await.is_some() {}
+                while let Some(ended) = all.join_next().await {
+                    ended.expect("a device ends when it is told to");
+                }
             });
         });
         Self { inboxes, shared, thread: Some(thread.expect("a thread for the fleet")) }
@@ -118,6 +120,11 @@ impl Fleet {
     /// The diary as it is now.
     pub fn diary(&self) -> Diary {
         self.shared.diary().clone()
+    }
+
+    /// Whether its thread works: it ends early only by a panic.
+    pub fn is_alive(&self) -> bool {
+        self.thread.as_ref().is_some_and(|thread| !thread.is_finished())
     }
 
     /// How many presses there were so far.
