@@ -9,4 +9,3 @@ mod ingesters;
 mod kafka;
 mod late;
 mod mosquitto;
-mod names;
