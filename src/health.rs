@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::clock;
 use crate::limits;
 use crate::runbook::Entry;
 
@@ -24,7 +25,14 @@ impl Trouble {
 
 /// The state of every part of this process.
 #[derive(Clone, Debug, Default)]
-pub struct Health(Arc<Mutex<BTreeMap<String, State>>>);
+pub struct Health(Arc<Mutex<BTreeMap<String, Part>>>);
+
+#[derive(Debug)]
+struct Part {
+    state: State,
+    /// On the steady clock.
+    logged_at: i64,
+}
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum State {
@@ -34,17 +42,32 @@ enum State {
     Remark(Entry, String),
 }
 
+impl State {
+    fn log(&self, part: &str) {
+        match self {
+            Self::Ready => tracing::info!(part, "ready"),
+            Self::NotReady(entry, why) => tracing::warn!(part, why, see = %entry, "not ready"),
+            Self::Remark(entry, what) => tracing::warn!(part, what, see = %entry, "ready, but"),
+        }
+    }
+}
+
 impl Health {
+    /// A change is logged; one reason after another for the same state only now and then.
     fn put(&self, part: &str, state: State) {
         let mut parts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if parts.get(part) != Some(&state) {
-            match &state {
-                State::Ready => tracing::info!(part, "ready"),
-                State::NotReady(entry, why) => tracing::warn!(part, why, see = %entry, "not ready"),
-                State::Remark(entry, what) => tracing::warn!(part, what, see = %entry, "ready, but"),
-            }
-            parts.insert(part.to_owned(), state);
+        let now_millis = clock::steady_millis();
+        let known = parts.get(part);
+        if known.is_some_and(|known| known.state == state) {
+            return;
         }
+        let same_kind = |known: &Part| std::mem::discriminant(&known.state) == std::mem::discriminant(&state);
+        let said_lately = known.filter(|known| same_kind(known) && now_millis - known.logged_at < limits::UNREADY_LOGGED_MILLIS);
+        let logged_at = said_lately.map_or(now_millis, |known| known.logged_at);
+        if said_lately.is_none() {
+            state.log(part);
+        }
+        parts.insert(part.to_owned(), Part { state, logged_at });
     }
 
     /// This part does its work.
@@ -70,8 +93,8 @@ impl Health {
     /// Whether every part does its work, and one line for each.
     pub fn report(&self) -> (bool, Vec<String>) {
         let parts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let ready = !parts.is_empty() && !parts.values().any(|state| matches!(state, State::NotReady(..)));
-        let lines = parts.iter().map(|(part, state)| match state {
+        let ready = !parts.is_empty() && !parts.values().any(|part| matches!(part.state, State::NotReady(..)));
+        let lines = parts.iter().map(|(part, Part { state, .. })| match state {
             State::Ready => format!("{part}: ready"),
             State::NotReady(entry, why) => format!("{part}: NOT READY: {why} (see {entry})"),
             State::Remark(entry, what) => format!("{part}: ready, but {what} (see {entry})"),

@@ -41,10 +41,12 @@ pub const CLIENT_EVENTS_MAX: usize = 2_048;
 const _: () = assert!(CLIENT_REQUESTS_MAX > u16::MAX as usize, "an acknowledgement must never wait for room");
 /// A day: an ingester that comes back within it finds everything that waited for it.
 pub const SESSION_EXPIRY_SECONDS: u32 = 24 * 60 * 60;
-/// The least keep-alive that MQTT 5 clients of this library allow.
-pub const KEEP_ALIVE_SECONDS: u64 = 5;
-/// Nothing heard from the broker for this long, not even our own probe a second: the connection is dead, whatever the socket says.
-pub const MQTT_SILENCE_MILLIS_MAX: u64 = 10_000;
+/// Seconds between pings. A ping's answer stands in line behind all messages that the broker sends, and this client ends a connection whose
+/// last ping is unanswered when the next is due: long enough for a backlog to pass. Dead links show sooner, by probes.
+pub const KEEP_ALIVE_SECONDS: u64 = 30;
+/// Nothing heard from the broker for this long, not even a ping's answer: the connection is dead, whatever the socket says.
+pub const MQTT_SILENCE_MILLIS_MAX: u64 = 75_000;
+const _: () = assert!(MQTT_SILENCE_MILLIS_MAX >= 2_500 * KEEP_ALIVE_SECONDS, "two pings may be on their way before we despair");
 /// A broker that takes longer than this to accept a connection is tried again from the start.
 pub const MQTT_CONNECT_SECONDS: u64 = 5;
 /// How long a goodbye to the broker may take at the end.
@@ -63,6 +65,11 @@ pub const TAKEN_OVER_AWAY_MILLIS_MIN: u64 = 5_000;
 pub const TAKEN_OVER_AWAY_MILLIS_MAX: u64 = 30_000;
 /// A take-over is called so for this long: several times the longest stay away, so that two clients that take turns are always named.
 pub const TAKEN_OVER_SHOWN_MILLIS: i64 = 120_000;
+/// Not every broker says why it closes a connection (Mosquitto 2.0.11 does not). So many that it had accepted, closed without a word within
+/// [`CLOSED_WITHIN_MILLIS`], are a take-over, or something that is no better for coming straight back. A broker that restarts does it once.
+pub const CLOSED_WITHOUT_A_WORD: usize = 3;
+/// See [`CLOSED_WITHOUT_A_WORD`].
+pub const CLOSED_WITHIN_MILLIS: i64 = 30_000;
 const _: () =
     assert!(TAKEN_OVER_SHOWN_MILLIS >= 3 * TAKEN_OVER_AWAY_MILLIS_MAX.cast_signed(), "the word stands between two take-overs");
 /// A publish that the broker refused is called so for this long after the last: several probes, and a receipt or two of a retry.
@@ -200,6 +207,14 @@ pub const ALERTS_RETENTION_MILLIS_MIN: i64 = 7 * 24 * HOUR_MILLIS;
 pub const RULEBOOK_LAG_MILLIS_MIN: i64 = JOURNAL_RETENTION_MILLIS + 48 * HOUR_MILLIS;
 /// How often a detector moves the group's offset: what a crash repeats is at most this much.
 pub const COMMIT_MILLIS: i64 = SECOND_MILLIS;
+/// A detector that lost its partitions to an outage and has none again so long after Kafka answers joins its group anew, at first; doubled
+/// each time, because another may rightly have them all. Longer than a session and a rebalance.
+pub const REJOIN_MILLIS_MIN: u64 = 10_000;
+/// And at most.
+pub const REJOIN_MILLIS_MAX: u64 = 300_000;
+const _: () = assert!(REJOIN_MILLIS_MIN.cast_signed() > GROUP_SESSION_MILLIS, "whoever waits for a session to end is not stuck");
+/// A part that is not ready for one reason after another says so in the log this seldom; `/readyz` always has the newest.
+pub const UNREADY_LOGGED_MILLIS: i64 = 60_000;
 /// How long a detector that gives a partition up waits for its alerts: within the group's session.
 pub const GIVE_UP_MILLIS: u64 = 2_000;
 const _: () =

@@ -136,7 +136,9 @@ impl Rulebooks {
             }
             // A stale copy serves; until the first end nobody has started on it.
             RulebookItem::Fault(fault) => {
-                sink_health.remark(PART, runbook::Entry::RulebookUnread, format!("the copy may be stale: {fault}"));
+                tracing::debug!(%fault, "reading the rulebook");
+                let what = "the copy may be stale: Kafka does not answer its reader";
+                sink_health.remark(PART, runbook::Entry::RulebookUnread, what);
             }
         })?;
         Ok(Self { versions, newest, complete, _reader: reader })

@@ -3,6 +3,7 @@
 //! The client is polled by a task of its own, so that nothing that a lane does can stop keep-alives. Every event comes through one
 //! channel; after an end nothing follows. A new connection is a new object: no publish and no acknowledgement can cross.
 
+use std::io::ErrorKind;
 use std::time::Duration;
 
 use rumqttc::v5::mqttbytes::QoS;
@@ -43,6 +44,8 @@ pub(super) struct Purpose {
 pub(super) enum End {
     /// Another client has connected under our client id, and the broker gave it our session.
     TakenOver,
+    /// The broker closed the connection without a word.
+    Closed,
     /// Anything else, with the mend where we know one.
     Broken(Trouble),
 }
@@ -54,9 +57,25 @@ impl End {
                 reason_code: DisconnectReasonCode::SessionTakenOver,
                 ..
             }) => Self::TakenOver,
+            ConnectionError::MqttState(StateError::ConnectionAborted) => Self::Closed,
+            ConnectionError::Io(fault)
+                if [ErrorKind::ConnectionReset, ErrorKind::ConnectionAborted, ErrorKind::BrokenPipe].contains(&fault.kind()) =>
+            {
+                Self::Closed
+            }
             _any_other => Self::Broken(lost(fault.to_string())),
         }
     }
+}
+
+/// What to say of a connection that the broker closed without a word.
+pub(super) fn closed() -> Trouble {
+    lost("the broker closed the connection; its log may say why")
+}
+
+/// What to say of a broker that lets us wait.
+pub(super) fn silent(seconds: u64) -> Trouble {
+    lost(format!("nothing was heard from the broker for {seconds} s"))
 }
 
 /// What happens on a connection.
@@ -113,14 +132,14 @@ impl Connection {
         Self { client, events, task, filters: purpose.filters.clone(), heard_at: tokio::time::Instant::now() }
     }
 
-    /// The next happening. Silence for longer than [`limits::MQTT_SILENCE_MILLIS_MAX`] is the end as well: a lane hears a probe every
-    /// second, and any connection a ping's answer. Cancel-safe: the silence goes on across calls.
+    /// The next happening. Silence for longer than [`limits::MQTT_SILENCE_MILLIS_MAX`] is the end as well, for any connection hears the
+    /// answers to its pings; who expects more looks sooner. Cancel-safe: the silence goes on across calls.
     pub(super) async fn next(&mut self) -> Happening {
         loop {
             let silent_at = self.heard_at + Duration::from_millis(limits::MQTT_SILENCE_MILLIS_MAX);
             let waited = tokio::time::timeout_at(silent_at, self.events.recv()).await;
             let packet = match waited {
-                Err(_) => return Happening::broken("nothing was heard from the broker for 10 s"),
+                Err(_) => return Happening::Ended(End::Broken(silent(limits::MQTT_SILENCE_MILLIS_MAX / 1_000))),
                 Ok(None) => return Happening::broken("the connection's task has ended"),
                 Ok(Some(Err(why))) => return Happening::Ended(why),
                 Ok(Some(Ok(Event::Outgoing(_)))) => continue,

@@ -10,11 +10,11 @@ use tokio::sync::mpsc;
 use tokio::sync::watch;
 
 use super::acks::AckRing;
-use super::connection::{Connection, End, Endpoint, Happening, Purpose};
+use super::connection::{self, Connection, End, Endpoint, Happening, Purpose};
 use super::intake::{Arrival, Intake, Post, Receipt, Told};
 use super::probe::{Listening, NewestProbe, Now, Return};
 use super::publisher::{ProbesSent, TAKEN_OVER};
-use super::takeover::Takeovers;
+use super::takeover::{Takeovers, Twin};
 use crate::alert::Lane;
 use crate::clock;
 use crate::device::{Reject, RejectReason};
@@ -44,6 +44,7 @@ pub(super) struct Parts {
     pub(super) rulebook: watch::Receiver<Arc<Rulebook>>,
     pub(super) receipts: mpsc::Sender<Receipt>,
     pub(super) probes_sent: ProbesSent,
+    pub(super) twin: Twin,
     pub(super) partitions: PartitionCount,
     pub(super) health: Health,
     pub(super) ending: Ending,
@@ -66,6 +67,8 @@ pub(super) struct LaneTask {
     came_at: i64,
     /// Set while a probe is overdue and none has come back since.
     deaf: bool,
+    /// Whether the broker took the present connection.
+    accepted: bool,
     takeovers: Takeovers,
 }
 
@@ -99,6 +102,7 @@ impl LaneTask {
             probe_due_at: None,
             came_at: 0,
             deaf: false,
+            accepted: false,
             takeovers: Takeovers::default(),
             part,
             listening: Listening::new(post.lane, post.incarnation, purpose.filters.len()),
@@ -115,23 +119,30 @@ impl LaneTask {
     pub(super) async fn run(mut self) {
         let mut wait_millis = limits::RECONNECT_MILLIS_MIN;
         loop {
-            let began_at = clock::wall_millis();
+            let began_at = clock::steady_millis();
             let end = match self.connection().await {
                 Over::Ending => break,
                 Over::Ended(end) => end,
             };
-            let now_millis = clock::wall_millis();
+            let now_millis = clock::steady_millis();
             metrics::mqtt_connected(&self.parts.post.feed.name, self.parts.post.lane, false);
             metrics::mqtt_reconnect(&self.parts.post.feed.name, self.parts.post.lane);
+            let end = match end {
+                End::Closed if self.accepted && (self.takeovers.closed(now_millis) || self.parts.twin.is_near(now_millis)) => {
+                    End::TakenOver
+                }
+                End::Closed => End::Broken(connection::closed()),
+                as_it_is => as_it_is,
+            };
             let away_millis = match end {
-                End::TakenOver => {
+                End::TakenOver | End::Closed => {
                     metrics::mqtt_taken_over(&self.parts.post.feed.name, self.parts.post.lane);
                     self.parts.health.not_ready(&self.part, Entry::MqttTakenOver, TAKEN_OVER);
                     self.takeovers.happened(now_millis)
                 }
                 End::Broken(Trouble { entry, why }) => {
                     self.parts.health.not_ready(&self.part, entry, why);
-                    let lasted = now_millis - began_at > limits::MQTT_SILENCE_MILLIS_MAX.cast_signed();
+                    let lasted = now_millis - began_at > limits::BLIND_MILLIS;
                     wait_millis =
                         if lasted { limits::RECONNECT_MILLIS_MIN } else { (wait_millis * 2).min(limits::RECONNECT_MILLIS_MAX) };
                     wait_millis
@@ -170,6 +181,7 @@ impl LaneTask {
         self.listening.connection_began();
         self.newest_probe = NewestProbe::default();
         self.probe_due_at = None;
+        self.accepted = false;
         self.connected_at = IngestMillis::new(clock::wall_millis());
         let mut second = tokio::time::interval(Duration::from_secs(1));
         let over = loop {
@@ -199,7 +211,10 @@ impl LaneTask {
 
     fn happened(&mut self, happening: Happening, ring: &mut AckRing<Waiting>, connection: &Connection) -> Result<(), Trouble> {
         match happening {
-            Happening::Connected => self.connected_at = IngestMillis::new(clock::wall_millis()),
+            Happening::Connected => {
+                self.accepted = true;
+                self.connected_at = IngestMillis::new(clock::wall_millis());
+            }
             Happening::Subscribed => {
                 let steady_millis = clock::steady_millis();
                 self.listening.subscribed(self.parts.probes_sent.newest());
@@ -229,6 +244,9 @@ impl LaneTask {
         let (source, id) = match self.parts.post.tell(&mqtt_topic, &publish.payload) {
             Told::Probe { source, probe, ingester } => {
                 let own = ingester == self.parts.post.ingester;
+                if own && probe.incarnation != self.parts.post.incarnation {
+                    self.parts.twin.saw(probe.sent_at.get(), now);
+                }
                 self.newest_probe.saw(probe.named(ingester), now);
                 let heard = if own { self.returned(source, &probe) } else { None };
                 ring.push(Waiting { heard, ..waiting(publish) }, 0);
@@ -289,14 +307,9 @@ impl LaneTask {
         }
         self.deaf = true;
         let seconds = limits::BLIND_MILLIS / 1_000;
-        if ring.len() > 0 {
-            let why = format!(
-                "none of our probes is through for {seconds} s or more: Kafka has not acknowledged what came before them"
-            );
-            self.parts.health.not_ready(&self.part, Entry::KafkaSilent, why);
-            return Ok(());
-        }
-        let silent = now.steady_millis - self.came_at >= limits::BLIND_MILLIS;
+        // A broker that has as many messages with us as it may have sends no more.
+        let may_send = ring.len() < usize::from(limits::RECEIVE_MAXIMUM);
+        let silent = may_send && now.steady_millis - self.came_at >= limits::BLIND_MILLIS;
         let uneven = self.listening.spread_millis() >= limits::BLIND_MILLIS;
         if self.parts.probes_sent.taken_lately(now.steady_millis) && (silent || uneven) {
             let why = format!(
@@ -305,6 +318,13 @@ impl LaneTask {
                 self.purpose.filters.join(" and ")
             );
             return Err(Trouble::new(Entry::ProbesMissing, why));
+        }
+        if ring.len() > 0 {
+            let why = format!(
+                "none of our probes is through for {seconds} s or more: Kafka has not acknowledged what came before them"
+            );
+            self.parts.health.not_ready(&self.part, Entry::KafkaSilent, why);
+            return Ok(());
         }
         let topics: Vec<String> =
             self.parts.post.sources().map(|source| source.filter.probe_topic(&self.parts.post.ingester)).collect();
@@ -339,7 +359,7 @@ impl LaneTask {
                 ),
             );
         }
-        if self.takeovers.is_shown(now.wall_millis) {
+        if self.takeovers.is_shown(now.steady_millis) {
             faults.push(IngestFault::TakenOver);
             self.parts.health.not_ready(&name, Entry::MqttTakenOver, TAKEN_OVER);
         } else {

@@ -34,7 +34,9 @@ pub use idle_probe::idle_probe;
 use connection::Endpoint;
 use intake::Post;
 use lane::{LaneTask, Parts};
+use probe::Now;
 use publisher::{ProbesSent, Publishing};
+use takeover::Twin;
 
 /// Why an ingester refuses to start; each names the mend.
 #[derive(Debug, thiserror::Error)]
@@ -140,6 +142,7 @@ fn start_feed(
     let endpoint = endpoint(feed)?;
     let (sender, receiver) = mpsc::channel(limits::RECEIPTS_WAITING_MAX);
     let probes_sent = ProbesSent::default();
+    let twin = Twin::new(Now::read());
     for lane in Lane::ALL {
         let post = Post {
             feed: feed.clone(),
@@ -159,6 +162,7 @@ fn start_feed(
             rulebook: ground.rulebook.clone(),
             receipts: sender.clone(),
             probes_sent: probes_sent.clone(),
+            twin: twin.clone(),
             partitions: ground.partitions,
             health: ground.health.clone(),
             ending: ground.ending.clone(),
@@ -172,6 +176,7 @@ fn start_feed(
         ingester: settings.name.clone(),
         incarnation,
         probes_sent: probes_sent.clone(),
+        twin: twin.clone(),
         health: ground.health.clone(),
         ending: ground.ending.clone(),
     };

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
-use super::connection::{Connection, End, Endpoint, Happening, Purpose};
+use super::connection::{self, Connection, End, Endpoint, Happening, Purpose};
 use super::intake::Receipt;
 use super::probe::{Now, Probe};
-use super::takeover::Takeovers;
+use super::takeover::{Takeovers, Twin};
 use crate::clock;
 use crate::config::FeedSettings;
 use crate::device::mqtt_topic;
@@ -57,6 +57,7 @@ pub(super) struct Publishing {
     pub(super) ingester: IngesterName,
     pub(super) incarnation: Incarnation,
     pub(super) probes_sent: ProbesSent,
+    pub(super) twin: Twin,
     pub(super) health: Health,
     pub(super) ending: Ending,
 }
@@ -83,27 +84,31 @@ impl Publishing {
         let part = format!("feed {} {role}", self.feed.name);
         let mut takeovers = Takeovers::default();
         loop {
-            let End::Broken(Trouble { entry, why }) = (match self.connection(role, &part, &mut source).await {
-                Some(end) => end,
-                None => return,
-            }) else {
-                let away_millis = takeovers.happened(clock::wall_millis());
-                if self.pause(&part, Entry::MqttTakenOver, TAKEN_OVER, away_millis).await {
-                    return;
-                }
-                continue;
+            let Some((end, accepted)) = self.connection(role, &part, &mut source).await else { return };
+            let now_millis = clock::steady_millis();
+            let taken_over = match end {
+                End::TakenOver => true,
+                End::Closed => accepted && (takeovers.closed(now_millis) || self.twin.is_near(now_millis)),
+                End::Broken(_) => false,
             };
-            if self.pause(&part, entry, &why, limits::RECONNECT_MILLIS_MIN * 4).await {
+            let (Trouble { entry, why }, away_millis) = match end {
+                _ if taken_over => (Trouble::new(Entry::MqttTakenOver, TAKEN_OVER), takeovers.happened(now_millis)),
+                End::Broken(trouble) => (trouble, limits::RECONNECT_MILLIS_MIN * 4),
+                End::Closed | End::TakenOver => (connection::closed(), limits::RECONNECT_MILLIS_MIN * 4),
+            };
+            if self.pause(&part, entry, &why, away_millis).await {
                 return;
             }
         }
     }
 
-    /// One connection; none where all is published, or the process ends.
-    async fn connection(&mut self, role: &str, part: &str, source: &mut impl Source) -> Option<End> {
+    /// One connection: why it is over, and whether the broker had taken it; none where all is published, or the process ends.
+    async fn connection(&mut self, role: &str, part: &str, source: &mut impl Source) -> Option<(End, bool)> {
         let mut connection = self.open(role);
         let mut connected = false;
         let mut refused_at = None;
+        let mut answers = Answers::default();
+        let mut second = tokio::time::interval(Duration::from_secs(1));
         loop {
             let stops = !connected || source.ends_with_the_process();
             tokio::select! {
@@ -111,24 +116,29 @@ impl Publishing {
                     connection.close().await;
                     return None;
                 }
+                _ = second.tick() => if answers.are_late(clock::steady_millis()) {
+                    return Some((End::Broken(connection::silent(limits::BLIND_MILLIS.unsigned_abs() / 1_000)), connected));
+                },
                 happening = connection.next() => match happening {
                     Happening::Connected => {
                         connected = true;
                         self.health.ready(part);
                     }
                     Happening::Published => {
-                        let now_millis = clock::wall_millis();
+                        answers.came(clock::steady_millis());
                         source.published();
+                        let now_millis = clock::wall_millis();
                         if refused_at.take_if(|at| now_millis - *at > limits::PUBLISH_REFUSED_SHOWN_MILLIS).is_some() {
                             self.health.ready(part);
                         }
                     }
                     Happening::Refused(reason) => {
+                        answers.came(clock::steady_millis());
                         refused_at = Some(clock::wall_millis());
                         let Trouble { entry, why } = source.refused(&format!("{reason:?}"));
                         self.health.not_ready(part, entry, why);
                     }
-                    Happening::Ended(end) => return Some(end),
+                    Happening::Ended(end) => return Some((end, connected)),
                     Happening::Subscribed | Happening::Message(_) => {}
                 },
                 next = source.next(), if connected => {
@@ -136,9 +146,10 @@ impl Publishing {
                         connection.close().await;
                         return None;
                     };
+                    answers.awaited(messages.len(), clock::steady_millis());
                     let sent = messages.into_iter().try_for_each(|(mqtt_topic, payload)| connection.publish(&mqtt_topic, payload));
                     if let Err(trouble) = sent {
-                        return Some(End::Broken(trouble));
+                        return Some((End::Broken(trouble), connected));
                     }
                 }
             }
@@ -161,6 +172,32 @@ impl Publishing {
             () = tokio::time::sleep(Duration::from_millis(millis)) => false,
             () = self.ending.wait() => true,
         }
+    }
+}
+
+/// The broker's answers to what was published: a link that is dead swallows them, long before a ping would show it.
+#[derive(Debug, Default)]
+struct Answers {
+    awaited: usize,
+    /// When the last came, or the first was awaited; on the steady clock.
+    since: i64,
+}
+
+impl Answers {
+    const fn awaited(&mut self, messages: usize, steady_millis: i64) {
+        if self.awaited == 0 {
+            self.since = steady_millis;
+        }
+        self.awaited += messages;
+    }
+
+    const fn came(&mut self, steady_millis: i64) {
+        self.awaited = self.awaited.saturating_sub(1);
+        self.since = steady_millis;
+    }
+
+    const fn are_late(&self, steady_millis: i64) -> bool {
+        self.awaited > 0 && steady_millis - self.since >= limits::BLIND_MILLIS
     }
 }
 

@@ -27,6 +27,9 @@ use crate::time::AppendMillis;
 
 /// How long one look-up of a new partition's bounds may hold up the others. A failed one is repeated at the next poll.
 const LOOK_UP: Duration = Duration::from_secs(2);
+/// How often a member without partitions asks whether Kafka answers, and how long it waits for that.
+const STRANDED_LOOK: Duration = Duration::from_secs(2);
+const STRANDED_ANSWER: Duration = Duration::from_millis(500);
 /// The least time between two consumers under one name.
 const REJOIN: Duration = Duration::from_secs(2);
 
@@ -101,6 +104,44 @@ pub struct JournalReader {
     config: ClientConfig,
     joined_at: Instant,
     spent: bool,
+    stranded: Stranded,
+}
+
+/// A member that lost its partitions to an outage and does not get them back. Seen with Kafka 4.1 and librdkafka 2.12 after one outage of
+/// several over five minutes: Kafka answered, and the member did not join its group again for a minute and more.
+struct Stranded {
+    /// Set while partitions are lost and none has come back.
+    lost: bool,
+    looked_at: Instant,
+    /// Since when Kafka has answered all the time.
+    answers_since: Option<Instant>,
+    patience: Duration,
+}
+
+impl Stranded {
+    fn new() -> Self {
+        let patience = Duration::from_millis(limits::REJOIN_MILLIS_MIN);
+        Self { lost: false, looked_at: instant(), answers_since: None, patience }
+    }
+
+    /// Whether to give the consumer up, now; `answers` asks Kafka.
+    fn is_over(&mut self, now: Instant, answers: impl FnOnce() -> bool) -> bool {
+        if !self.lost || now.saturating_duration_since(self.looked_at) < STRANDED_LOOK {
+            return false;
+        }
+        self.looked_at = now;
+        if !answers() {
+            self.answers_since = None;
+            return false;
+        }
+        let since = *self.answers_since.get_or_insert(now);
+        let over = now.saturating_duration_since(since) >= self.patience;
+        if over {
+            self.answers_since = None;
+            self.patience = (self.patience * 2).min(Duration::from_millis(limits::REJOIN_MILLIS_MAX));
+        }
+        over
+    }
 }
 
 /// What the group coordinator decided, in order.
@@ -227,6 +268,7 @@ impl JournalReader {
             config,
             joined_at: instant(),
             spent: false,
+            stranded: Stranded::new(),
         })
     }
 
@@ -238,6 +280,13 @@ impl JournalReader {
         }
         if self.spent {
             return self.join_again(timeout);
+        }
+        let (consumer, topic) = (&self.consumer, &self.topic);
+        let answers = || consumer.fetch_metadata(Some(topic), STRANDED_ANSWER).is_ok();
+        if self.stranded.is_over(instant(), answers) {
+            tracing::warn!(target: "kafka", "Kafka answers, and the group has given no partition back: joining it anew");
+            self.spend();
+            return ReaderItem::Idle;
         }
         let polled = self.poll_once(timeout);
         match (polled, self.next_change()) {
@@ -257,15 +306,21 @@ impl JournalReader {
         if fault.kind != FaultKind::Fatal {
             return ReaderItem::Fault(fault);
         }
+        self.spend();
+        let name = self.config.get("group.instance.id").unwrap_or_default();
+        let text = format!("{fault}; joining the group again as {name}: if this repeats, another detector bears that name");
+        ReaderItem::Fault(Fault::new(FaultKind::Passing, text))
+    }
+
+    /// The consumer is of no use any more: everything is given up as lost.
+    fn spend(&mut self) {
         self.spent = true;
         self.arriving.clear();
         self.paused.clear();
         self.leaving = None;
         let lost = std::mem::take(&mut self.announced);
+        self.stranded.lost |= !lost.is_empty();
         self.waiting.extend(lost.into_iter().map(|partition| ReaderItem::Revoked { partition, lost: true }));
-        let name = self.config.get("group.instance.id").unwrap_or_default();
-        let text = format!("{fault}; joining the group again as {name}: if this repeats, another detector bears that name");
-        ReaderItem::Fault(Fault::new(FaultKind::Passing, text))
     }
 
     fn join_again(&mut self, timeout: Duration) -> ReaderItem {
@@ -285,8 +340,13 @@ impl JournalReader {
             std::mem::take(&mut events.continue_at)
         };
         consumer.context().lock().continue_at = continue_at;
-        self.consumer = consumer;
+        let spent = std::mem::replace(&mut self.consumer, consumer);
         self.spent = false;
+        // Closing waits for what a broker owes, maybe for long: by itself, unless there is no thread to be had.
+        let closing = std::thread::Builder::new().name("kafka-closing".to_owned()).spawn(move || drop(spent));
+        if let Err(fault) = closing {
+            tracing::warn!(target: "kafka", %fault, "closed a spent consumer without a thread of its own");
+        }
         ReaderItem::Idle
     }
 
@@ -409,7 +469,12 @@ impl JournalReader {
             let Some(change) = self.consumer.context().lock().changes.pop_front() else { break };
             match change {
                 Change::Failed(fault) => return Some(ReaderItem::Fault(fault)),
-                Change::Assign(partitions) => self.arriving.extend(partitions),
+                Change::Assign(partitions) => {
+                    if !partitions.is_empty() {
+                        self.stranded = Stranded::new();
+                    }
+                    self.arriving.extend(partitions);
+                }
                 Change::Revoke { partitions, lost } => self.revoke(partitions, lost),
             }
         }
@@ -431,6 +496,7 @@ impl JournalReader {
             self.paused.remove(&partition);
             if self.announced.remove(&partition) {
                 self.waiting.push_back(ReaderItem::Revoked { partition, lost });
+                self.stranded.lost |= lost;
             }
         }
         if !lost {
