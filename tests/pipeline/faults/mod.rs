@@ -9,3 +9,4 @@ mod ingesters;
 mod kafka;
 mod late;
 mod mosquitto;
+mod names;
