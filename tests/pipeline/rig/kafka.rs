@@ -20,10 +20,25 @@ const START_ATTEMPTS: usize = 3;
 /// Any 22 characters of this alphabet that decode to 16 bytes.
 const CLUSTER_ID: &str = "bG9uZXdhdGNoLXJpZy0wMQ";
 
+/// What a caller may want otherwise.
+pub struct KafkaOptions {
+    /// The JVM's heap, as its `-Xmx` says it.
+    pub heap: String,
+    /// Further lines of the configuration; of two lines for one setting the later one counts.
+    pub further_lines: Vec<String>,
+}
+
+impl Default for KafkaOptions {
+    fn default() -> Self {
+        Self { heap: "512m".to_owned(), further_lines: Vec::new() }
+    }
+}
+
 /// A Kafka of one node. Dropping it kills it; its folder goes with the run's.
 pub struct Kafka {
     folder: PathBuf,
     port: u16,
+    heap: String,
     broker: Mutex<Guarded>,
 }
 
@@ -33,16 +48,24 @@ impl Kafka {
     /// # Panics
     /// When jars or java are missing, or it does not start: with the end of its log.
     pub fn start() -> Self {
+        Self::start_with(&KafkaOptions::default())
+    }
+
+    /// As [`Kafka::start`], configured otherwise.
+    ///
+    /// # Panics
+    /// As [`Kafka::start`].
+    pub fn start_with(options: &KafkaOptions) -> Self {
         let mut seen = String::new();
         for _ in 0..START_ATTEMPTS {
             let folder = Watchdog::shared().fresh_folder("kafka");
             let (port, controller_port) = (free_port(), free_port());
-            std::fs::write(folder.join("server.properties"), properties(&folder, port, controller_port))
-                .expect("write Kafka's configuration");
+            let text = properties(&folder, port, controller_port) + &options.further_lines.join("\n");
+            std::fs::write(folder.join("server.properties"), text).expect("write Kafka's configuration");
             format_storage(&folder);
-            let mut broker = start_broker(&folder);
+            let mut broker = start_broker(&folder, &options.heap);
             match wait_answering(&mut broker, port) {
-                Ok(()) => return Self { folder, port, broker: Mutex::new(broker) },
+                Ok(()) => return Self { folder, port, heap: options.heap.clone(), broker: Mutex::new(broker) },
                 Err(tail) => seen = tail,
             }
         }
@@ -77,7 +100,7 @@ impl Kafka {
     pub fn restart(&self) {
         let mut broker = self.broker();
         broker.kill();
-        *broker = start_broker(&self.folder);
+        *broker = start_broker(&self.folder, &self.heap);
         if let Err(tail) = wait_answering(&mut broker, self.port) {
             panic!("Kafka did not come back; {tail}");
         }
@@ -118,10 +141,10 @@ impl Kafka {
     }
 }
 
-fn start_broker(folder: &Path) -> Guarded {
+fn start_broker(folder: &Path, heap: &str) -> Guarded {
     let properties = folder.join("server.properties");
     Guarded::start("kafka-broker", &find_program("java"), |command| {
-        command.args(["-Xmx512m", "-cp", &classpath(), "kafka.Kafka"]).arg(&properties);
+        command.args([&format!("-Xmx{heap}"), "-cp", &classpath(), "kafka.Kafka"]).arg(&properties);
     })
 }
 

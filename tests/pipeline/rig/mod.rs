@@ -27,7 +27,7 @@ pub use alerts::{SeenAlert, alerts_among, committed, ends, ids, outline, revisio
 pub use centre::{CURRENT_WITHIN, Centre, SAID_WITHIN, Said, Seen};
 pub use diary::{Diary, Pressed, Silence};
 pub use fleet::{Fleet, FleetPlan};
-pub use kafka::Kafka;
+pub use kafka::{Kafka, KafkaOptions};
 pub use mosquitto::{Mosquitto, MosquittoOptions};
 pub use privacy::coordinate_in;
 pub use process::{Guarded, Lonewatch, find_program, is_running, wait_gone};

@@ -53,6 +53,12 @@ impl World {
         Self { kafka: shared_kafka(), mosquitto: Mosquitto::start(), prefix: name.to_owned(), _turn: turn }
     }
 
+    /// These brokers, for a caller that keeps several worlds beside each other.
+    pub fn of(kafka: Arc<Kafka>, mosquitto: Mosquitto, name: &str) -> Self {
+        let turn = Turn::Shared(TURNS.read().unwrap_or_else(PoisonError::into_inner));
+        Self { kafka, mosquitto, prefix: name.to_owned(), _turn: turn }
+    }
+
     fn with(name: &str, kafka: impl FnOnce() -> Arc<Kafka>, options: &MosquittoOptions) -> Self {
         // Before Kafka is started: that loads the machine as well.
         let turn = Turn::Shared(TURNS.read().unwrap_or_else(PoisonError::into_inner));
