@@ -15,7 +15,7 @@ use crate::arrivals::IsAnswer;
 use crate::load::device_name;
 use crate::marks::{self, MARKED, Say};
 use crate::payload;
-use crate::rig::{CENTRE, Guarded, Kafka, Mosquitto, MosquittoOptions, PARTITIONS, Role, Rules, Site, World, ends};
+use crate::rig::{CENTRE, Guarded, Kafka, Mosquitto, MosquittoOptions, PARTITIONS, Role, Rules, Site, World, ends, wait_until};
 
 const SOON: Duration = Duration::from_mins(1);
 
@@ -62,7 +62,7 @@ pub(crate) struct Null {
 impl System {
     /// Fresh topics and a fresh Mosquitto, nothing running. Every name is used once.
     pub(crate) fn new(kind: Kind, kafka: &Arc<Kafka>, name: &str, devices: u64) -> Self {
-        let prefix = format!("{}-{name}", kind.name());
+        let prefix = format!("{}-{name}", if kind == Kind::Ours { "o" } else { "n" });
         // Backlogs of the overload are larger than the queue that we advise.
         let further_lines = vec!["max_queued_messages 10000000".to_owned()];
         let mosquitto = Mosquitto::start_with(&MosquittoOptions { further_lines, ..MosquittoOptions::default() });
@@ -101,7 +101,11 @@ impl System {
     /// Starts the ingester alone.
     pub(crate) fn start_ingest(&mut self) {
         match self {
-            Self::Ours(ours) => ours.roles.push(("ingest", ours.site.start("ingest"))),
+            Self::Ours(ours) => {
+                let ingest = ours.site.start("ingest");
+                wait_until(SOON, "both lanes to be subscribed", || ingest.metric("lonewatch_mqtt_connected", &[]) > 1.5);
+                ours.roles.push(("ingest", ingest));
+            }
             Self::Null(null) => {
                 let mut ingest = null.role("null-ingest", &["--port", &null.mosquitto.port().to_string()]);
                 ingest.wait_said(SOON, "reports subscribed");
