@@ -140,11 +140,12 @@ impl Series {
         let late = self.spread(|run| run.lateness.per_mille(500));
         let late_p99 = self.spread(|run| run.lateness.per_mille(990));
         let journaled = self.spread(|run| run.journaled_rate);
+        let reconnects = self.spread(|run| run.reconnects);
         let offered = self.spread(|run| run.offered.as_ref().map_or(0.0, crate::load::Offered::rate));
         let _ = writeln!(
             text,
-            "      sender late p50 {:.2}, p99 {:.2} ms; reports offered {:.0}/s, journaled {:.0}/s",
-            late.median, late_p99.median, offered.median, journaled.median
+            "      sender late p50 {:.2}, p99 {:.2} ms; reports offered {:.0}/s, journaled {:.0}/s; MQTT reconnects {:.0}",
+            late.median, late_p99.median, offered.median, journaled.median, reconnects.median
         );
         text
     }

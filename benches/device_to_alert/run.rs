@@ -41,6 +41,8 @@ pub(crate) struct Run {
     pub(crate) offered: Option<Offered>,
     /// Journal records a second while it was measured.
     pub(crate) journaled_rate: f64,
+    /// MQTT connections that were lost, from the start on.
+    pub(crate) reconnects: f64,
 }
 
 impl Run {
@@ -51,6 +53,7 @@ impl Run {
             "usage": self.usage.json(),
             "offered": self.offered.as_ref().map(|offered| offered.0.clone()),
             "journaled_rate": self.journaled_rate,
+            "reconnects": self.reconnects,
         })
     }
 }
@@ -80,6 +83,7 @@ pub(crate) fn measure(system: &System, kafka: &Kafka, plan: &Plan) -> Run {
     Run {
         latencies: marks::pair(&sent, &arrived, from),
         lateness: marks::lateness(&sent, from),
+        reconnects: system.reconnects(),
         journaled_rate: per_second(journaled, usage.wall_seconds),
         usage,
         offered,

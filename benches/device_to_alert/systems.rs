@@ -79,15 +79,13 @@ impl System {
         }
     }
 
-    /// Starts both roles; returns when they serve, and with `watching` when every machine has the rulebook in force.
-    pub(crate) fn start(&mut self, watching: bool) {
+    /// Starts both roles; returns when they serve, with the rulebook in force in every machine.
+    pub(crate) fn start(&mut self) {
         self.start_ingest();
         match self {
             Self::Ours(ours) => {
                 let mut detect = ours.site.start("detect");
-                if watching {
-                    detect.wait_watching();
-                }
+                detect.wait_watching();
                 ours.roles.push(("detect", detect));
             }
             Self::Null(null) => {
@@ -107,7 +105,7 @@ impl System {
                 ours.roles.push(("ingest", ingest));
             }
             Self::Null(null) => {
-                let mut ingest = null.role("null-ingest", &["--port", &null.mosquitto.port().to_string()]);
+                let mut ingest = null.launch_ingest();
                 ingest.wait_said(SOON, "reports subscribed");
                 ingest.wait_said(SOON, "duress subscribed");
                 null.roles.push(("ingest", ingest));
@@ -115,17 +113,28 @@ impl System {
         }
     }
 
-    /// Kills both roles; what comes meanwhile waits in their MQTT sessions.
-    pub(crate) fn kill(&mut self) {
+    /// Kills the ingester; what comes meanwhile waits in its MQTT sessions.
+    pub(crate) fn kill_ingest(&mut self) {
         match self {
-            Self::Ours(ours) => ours.roles.clear(),
-            Self::Null(null) => null.roles.clear(),
+            Self::Ours(ours) => ours.roles.retain(|(role, _)| *role != "ingest"),
+            Self::Null(null) => null.roles.retain(|(role, _)| *role != "ingest"),
+        }
+    }
+
+    /// Starts the ingester alone, and does not wait for it.
+    pub(crate) fn launch_ingest(&mut self) {
+        match self {
+            Self::Ours(ours) => ours.roles.push(("ingest", ours.site.launch("ingest"))),
+            Self::Null(null) => null.roles.push(("ingest", null.launch_ingest())),
         }
     }
 
     /// Ends everything of it, its Kafka topics too: gigabytes of old journals are nobody's page cache.
     pub(crate) fn end(mut self) {
-        self.kill();
+        match &mut self {
+            Self::Ours(ours) => ours.roles.clear(),
+            Self::Null(null) => null.roles.clear(),
+        }
         let names = match &self {
             Self::Ours(ours) => TopicNames::new(&ours.site.world.prefix),
             Self::Null(null) => null.names.clone(),
@@ -156,6 +165,14 @@ impl System {
         match self {
             Self::Ours(ours) => ours.site.alerts_topic(),
             Self::Null(null) => null.names.alerts(&centre()).to_string(),
+        }
+    }
+
+    /// How often a lane of ours has had to connect again; the null pipeline would have ended.
+    pub(crate) fn reconnects(&self) -> f64 {
+        match self {
+            Self::Ours(ours) => ours.roles.iter().map(|(_, role)| role.metric("lonewatch_mqtt_reconnects_total", &[])).sum(),
+            Self::Null(_) => 0.0,
         }
     }
 
@@ -192,6 +209,10 @@ impl System {
 }
 
 impl Null {
+    fn launch_ingest(&self) -> Guarded {
+        self.role("null-ingest", &["--port", &self.mosquitto.port().to_string()])
+    }
+
     fn role(&self, role: &str, further: &[&str]) -> Guarded {
         let itself = std::env::current_exe().expect("a running program has a file");
         let alerts = self.names.alerts(&centre());
