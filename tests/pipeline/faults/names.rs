@@ -10,7 +10,7 @@ use crate::rig::{Cast, Role, SAID_WITHIN, Stage, World, length, say, wait_for};
 const SOON: Duration = Duration::from_mins(1);
 /// Times that a lane may change hands in [`WATCHED`]: whoever was thrown out stays away for 5 s and more. At full speed it would be
 /// hundreds.
-const TAKEOVERS_MAX: usize = 8;
+const TAKEOVERS_MAX: usize = 12;
 const WATCHED: Duration = Duration::from_secs(20);
 
 #[test]

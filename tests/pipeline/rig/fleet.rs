@@ -30,6 +30,9 @@ const RETRY: Duration = Duration::from_millis(300);
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
 /// Messages that a device's client may hold.
 const HELD_MAX: usize = 64;
+/// Between the last word of a device that vanishes and the end of its connection: a will within the same second of probes as the last
+/// message shortens nothing.
+const LAST_BREATH: Duration = Duration::from_secs(2);
 /// Later than any test.
 const NEVER: Duration = Duration::from_hours(24);
 
@@ -232,6 +235,8 @@ struct Device {
     pressed: u64,
     unreceipted: Vec<Unreceipted>,
     gone: bool,
+    /// When the connection of one that is gone breaks.
+    breaks_at: Option<Instant>,
 }
 
 impl Device {
@@ -256,6 +261,7 @@ impl Device {
             pressed: 0,
             unreceipted: Vec::new(),
             gone: false,
+            breaks_at: None,
         }
     }
 
@@ -276,7 +282,7 @@ impl Device {
     fn next_at(&self) -> Instant {
         let never = Instant::now() + NEVER;
         if self.gone {
-            return never;
+            return self.breaks_at.unwrap_or(never);
         }
         let connect_at = if self.link.is_some() { never } else { self.connect_at };
         let presses = self.unreceipted.iter().filter(|_| self.is_ready()).map(|press| press.due_at);
@@ -285,6 +291,10 @@ impl Device {
 
     fn do_what_is_due(&mut self) {
         let now = Instant::now();
+        if self.gone {
+            (self.link, self.breaks_at) = (None, None);
+            return;
+        }
         if self.link.is_none() && self.connect_at <= now {
             self.connect();
         }
@@ -306,13 +316,13 @@ impl Device {
         match word {
             Word::Press => self.press(),
             Word::Vanish => {
-                self.link = None;
                 self.gone = true;
+                self.breaks_at = Some(Instant::now() + LAST_BREATH);
                 self.shared.diary().fell_silent(&self.id);
             }
             Word::Return => {
                 let now = Instant::now();
-                (self.gone, self.connect_at, self.report_at) = (false, now, now);
+                (self.gone, self.breaks_at, self.connect_at, self.report_at) = (false, None, now, now);
                 self.press_at = now + self.press_every;
                 self.shared.diary().spoke_again(&self.id);
             }
