@@ -10,7 +10,8 @@ use crate::limits;
 impl MessageRecord {
     /// Revision 1 of the press in this record, for the centre to which it goes (DESIGN section 10, express lane).
     ///
-    /// Mirrored copies of one press differ in `lane` alone: nothing else here hangs on the ingester or on its rulebook.
+    /// Mirrored copies of one message differ in `lane` alone: nothing else here hangs on the ingester or on its rulebook. Its times are
+    /// those of the newest probe before it: a copy that the device repeated, or that came before any probe, bears others.
     pub fn first_revision(&self, centre: CentreName) -> Alert {
         let arrived_at = self.arrived_at();
         let occurred_at = self.occurred_at();
