@@ -32,21 +32,21 @@ const _: () = assert!(
 
 /// Messages in flight to a lane. Mosquitto's default of 20 would cap a lane at 20 per Kafka round trip.
 pub const RECEIVE_MAXIMUM: u16 = 1_000;
-/// Requests that a lane's client can hold: an acknowledgement for every packet id there is, and its subscribe. The receive maximum is
-/// no bound to lean on: Mosquitto 2.0.11 exceeds it when a session with a backlog comes back, and the client sends one acknowledgement
-/// for every ten messages that it reads meanwhile. Room is taken only as it is needed.
+/// Requests that a connection can hold: an acknowledgement for every packet id there is, and its subscribe. The receive maximum is no
+/// bound to lean on: Mosquitto 2.0.11 exceeds it when a session with a backlog comes back. Room is taken only as it is needed.
 pub const CLIENT_REQUESTS_MAX: usize = u16::MAX as usize + 1;
 /// What a connection has read and its lane has not taken yet; past it the connection reads no further.
 pub const CLIENT_EVENTS_MAX: usize = 2_048;
 const _: () = assert!(CLIENT_REQUESTS_MAX > u16::MAX as usize, "an acknowledgement must never wait for room");
 /// A day: an ingester that comes back within it finds everything that waited for it.
 pub const SESSION_EXPIRY_SECONDS: u32 = 24 * 60 * 60;
-/// Seconds between pings. A ping's answer stands in line behind all messages that the broker sends, and this client ends a connection whose
-/// last ping is unanswered when the next is due: long enough for a backlog to pass. Dead links show sooner, by probes.
-pub const KEEP_ALIVE_SECONDS: u64 = 30;
+/// Seconds between pings. A ping's answer stands in line behind all messages that the broker sends: long enough for a backlog to pass.
+/// Dead links show sooner, by probes.
+pub const KEEP_ALIVE_SECONDS: u16 = 30;
 /// Nothing heard from the broker for this long, not even a ping's answer: the connection is dead, whatever the socket says.
 pub const MQTT_SILENCE_MILLIS_MAX: u64 = 75_000;
-const _: () = assert!(MQTT_SILENCE_MILLIS_MAX >= 2_500 * KEEP_ALIVE_SECONDS, "two pings may be on their way before we despair");
+const _: () =
+    assert!(MQTT_SILENCE_MILLIS_MAX >= 2_500 * KEEP_ALIVE_SECONDS as u64, "two pings may be on their way before we despair");
 /// A broker that takes longer than this to accept a connection is tried again from the start.
 pub const MQTT_CONNECT_SECONDS: u64 = 5;
 /// How long a goodbye to the broker may take at the end.

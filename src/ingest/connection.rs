@@ -1,20 +1,19 @@
 //! One MQTT connection: opened, subscribed, watched, and dropped whole on the first error (TRAPS R3 to R9).
 //!
-//! The client is polled by a task of its own, so that nothing that a lane does can stop keep-alives. Every event comes through one
+//! The wire is served by a task of its own, so that nothing that a lane does can stop keep-alives. Every event comes through one
 //! channel; after an end nothing follows. A new connection is a new object: no publish and no acknowledgement can cross.
 
-use std::io::ErrorKind;
 use std::time::Duration;
 
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{
-    Disconnect, DisconnectReasonCode, Filter as Subscription, Packet, PubAck, PubAckReason, Publish, RetainForwardRule,
-    SubscribeReasonCode,
+    Connect, ConnectProperties, Disconnect, DisconnectReasonCode, Filter as Subscription, Login, Packet, PubAck, PubAckReason,
+    Publish, RetainForwardRule, Subscribe, SubscribeReasonCode,
 };
-use rumqttc::v5::{AsyncClient, ConnectionError, Event, EventLoop, MqttOptions, StateError};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
+use super::wire::{self, Fault};
 use crate::health::Trouble;
 use crate::limits;
 use crate::redact::Redacted;
@@ -51,19 +50,10 @@ pub(super) enum End {
 }
 
 impl End {
-    fn of(fault: &ConnectionError) -> Self {
+    fn of(fault: Fault) -> Self {
         match fault {
-            ConnectionError::MqttState(StateError::ServerDisconnect {
-                reason_code: DisconnectReasonCode::SessionTakenOver,
-                ..
-            }) => Self::TakenOver,
-            ConnectionError::MqttState(StateError::ConnectionAborted) => Self::Closed,
-            ConnectionError::Io(fault)
-                if [ErrorKind::ConnectionReset, ErrorKind::ConnectionAborted, ErrorKind::BrokenPipe].contains(&fault.kind()) =>
-            {
-                Self::Closed
-            }
-            _any_other => Self::Broken(lost(fault.to_string())),
+            Fault::Closed => Self::Closed,
+            Fault::Broken(why) => Self::Broken(lost(why)),
         }
     }
 }
@@ -107,8 +97,8 @@ fn lost(why: impl Into<String>) -> Trouble {
 
 /// An open connection.
 pub(super) struct Connection {
-    client: AsyncClient,
-    events: mpsc::Receiver<Result<Event, End>>,
+    requests: mpsc::Sender<Packet>,
+    events: mpsc::Receiver<Result<Packet, Fault>>,
     task: JoinHandle<()>,
     filters: Vec<String>,
     /// When the broker was last heard.
@@ -124,12 +114,11 @@ impl Drop for Connection {
 impl Connection {
     /// Begins to connect; [`Connection::next`] tells what comes of it. Needs a running runtime.
     pub(super) fn open(endpoint: &Endpoint, purpose: &Purpose) -> Self {
-        let options = options(endpoint, purpose);
-        let (client, mut event_loop) = AsyncClient::new(options, limits::CLIENT_REQUESTS_MAX);
-        event_loop.options.set_connection_timeout(limits::MQTT_CONNECT_SECONDS);
+        let (requests, asked) = mpsc::channel(limits::CLIENT_REQUESTS_MAX);
         let (sender, events) = mpsc::channel(limits::CLIENT_EVENTS_MAX);
-        let task = tokio::spawn(poll(event_loop, sender));
-        Self { client, events, task, filters: purpose.filters.clone(), heard_at: tokio::time::Instant::now() }
+        let address = (endpoint.host.clone(), endpoint.port);
+        let task = tokio::spawn(wire::serve(address, greeting(endpoint, purpose), asked, sender));
+        Self { requests, events, task, filters: purpose.filters.clone(), heard_at: tokio::time::Instant::now() }
     }
 
     /// The next happening. Silence for longer than [`limits::MQTT_SILENCE_MILLIS_MAX`] is the end as well, for any connection hears the
@@ -141,9 +130,8 @@ impl Connection {
             let packet = match waited {
                 Err(_) => return Happening::Ended(End::Broken(silent(limits::MQTT_SILENCE_MILLIS_MAX / 1_000))),
                 Ok(None) => return Happening::broken("the connection's task has ended"),
-                Ok(Some(Err(why))) => return Happening::Ended(why),
-                Ok(Some(Ok(Event::Outgoing(_)))) => continue,
-                Ok(Some(Ok(Event::Incoming(packet)))) => packet,
+                Ok(Some(Err(fault))) => return Happening::Ended(End::of(fault)),
+                Ok(Some(Ok(packet))) => packet,
             };
             self.heard_at = tokio::time::Instant::now();
             if let Some(happening) = self.tell(packet) {
@@ -195,7 +183,18 @@ impl Connection {
             preserve_retain: false,
             retain_forward_rule: RetainForwardRule::Never,
         });
-        self.client.try_subscribe_many(filters).map_err(|fault| lost(format!("cannot subscribe: {fault}")))
+        self.ask(Packet::Subscribe(Subscribe::new_many(filters, None)), "subscribe")
+    }
+
+    fn ask(&self, packet: Packet, doing: &str) -> Result<(), Trouble> {
+        self.requests.try_send(packet).map_err(|fault| {
+            lost(match fault {
+                mpsc::error::TrySendError::Full(_) => {
+                    format!("cannot {doing}: {} requests wait already", limits::CLIENT_REQUESTS_MAX)
+                }
+                mpsc::error::TrySendError::Closed(_) => format!("cannot {doing}: the connection has ended"),
+            })
+        })
     }
 
     fn granted(&self, codes: &[SubscribeReasonCode]) -> Happening {
@@ -221,49 +220,41 @@ impl Connection {
         if publish.qos == QoS::AtMostOnce {
             return Ok(());
         }
-        self.client.try_ack(publish).map_err(|fault| lost(format!("cannot acknowledge: {fault}")))
+        self.ask(Packet::PubAck(PubAck::new(publish.pkid, None)), "acknowledge")
     }
 
     /// Publishes at QoS 1.
     pub(super) fn publish(&self, mqtt_topic: &str, payload: Vec<u8>) -> Result<(), Trouble> {
-        self.client
-            .try_publish(mqtt_topic, QoS::AtLeastOnce, false, payload)
-            .map_err(|fault| lost(format!("cannot publish: {fault}")))
+        self.ask(Packet::Publish(Publish::new(mqtt_topic, QoS::AtLeastOnce, payload, None)), "publish")
     }
 
     /// Says goodbye, so that the broker need not wait for the keep-alive to run out.
     pub(super) async fn close(mut self) {
-        if self.client.try_disconnect().is_ok() {
+        if self.ask(Packet::Disconnect(Disconnect::new(DisconnectReasonCode::NormalDisconnection)), "say goodbye").is_ok() {
             let goodbye = async { while let Some(Ok(_)) = self.events.recv().await {} };
             let _said_or_not = tokio::time::timeout(Duration::from_millis(limits::MQTT_GOODBYE_MILLIS), goodbye).await;
         }
     }
 }
 
-/// Serves the client until its first error.
-async fn poll(mut event_loop: EventLoop, events: mpsc::Sender<Result<Event, End>>) {
-    loop {
-        let polled = event_loop.poll().await;
-        let over = polled.is_err();
-        if events.send(polled.map_err(|fault| End::of(&fault))).await.is_err() || over {
-            return;
-        }
-    }
+/// How we introduce ourselves.
+fn greeting(endpoint: &Endpoint, purpose: &Purpose) -> (Connect, Option<Login>) {
+    let properties = ConnectProperties {
+        session_expiry_interval: Some(if purpose.keeps_session { limits::SESSION_EXPIRY_SECONDS } else { 0 }),
+        receive_maximum: Some(limits::RECEIVE_MAXIMUM),
+        max_packet_size: Some(limits::CLIENT_PACKET_BYTES_MAX),
+        ..ConnectProperties::new()
+    };
+    let connect = Connect {
+        keep_alive: limits::KEEP_ALIVE_SECONDS,
+        client_id: purpose.client_id.clone(),
+        clean_start: !purpose.keeps_session,
+        properties: Some(properties),
+    };
+    let login = endpoint.credentials.as_ref().map(|(user, password)| Login::new(user.clone(), password.reveal().clone()));
+    (connect, login)
 }
 
-fn options(endpoint: &Endpoint, purpose: &Purpose) -> MqttOptions {
-    let mut options = MqttOptions::new(&purpose.client_id, &endpoint.host, endpoint.port);
-    options.set_keep_alive(Duration::from_secs(limits::KEEP_ALIVE_SECONDS));
-    options.set_manual_acks(true);
-    options.set_clean_start(!purpose.keeps_session);
-    options.set_session_expiry_interval(Some(if purpose.keeps_session { limits::SESSION_EXPIRY_SECONDS } else { 0 }));
-    options.set_receive_maximum(Some(limits::RECEIVE_MAXIMUM));
-    options.set_max_packet_size(Some(limits::CLIENT_PACKET_BYTES_MAX));
-    if let Some((user, password)) = &endpoint.credentials {
-        options.set_credentials(user, password.reveal().as_str());
-    }
-    let mut network = options.network_options();
-    network.set_tcp_nodelay(true);
-    options.set_network_options(network);
-    options
-}
+#[cfg(test)]
+#[path = "connection_tests.rs"]
+mod tests;

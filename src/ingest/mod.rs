@@ -11,6 +11,7 @@ mod probe;
 mod publisher;
 mod quarantine;
 mod takeover;
+mod wire;
 
 use std::sync::Arc;
 use std::thread::JoinHandle;

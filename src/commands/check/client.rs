@@ -61,7 +61,7 @@ impl Client {
     /// Connects. `session_seconds`: for how long the broker shall keep the session; 0 everywhere but where it is asked what it allows.
     pub(super) async fn connect(feed: &FeedSettings, login: &Login, session_seconds: u32) -> Result<Self, ConnectionError> {
         let mut options = MqttOptions::new(&login.client_id, &feed.host, feed.port);
-        options.set_keep_alive(Duration::from_secs(limits::KEEP_ALIVE_SECONDS));
+        options.set_keep_alive(Duration::from_secs(limits::KEEP_ALIVE_SECONDS.into()));
         options.set_clean_start(true);
         options.set_session_expiry_interval(Some(session_seconds));
         options.set_receive_maximum(Some(limits::RECEIVE_MAXIMUM));

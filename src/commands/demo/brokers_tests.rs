@@ -23,7 +23,7 @@ fn client(port: u16, id: &str, clean: bool) -> (AsyncClient, EventLoop) {
     let mut options = MqttOptions::new(id, "127.0.0.1", port);
     options.set_clean_start(clean).set_session_expiry_interval(Some(limits::SESSION_EXPIRY_SECONDS));
     options.set_receive_maximum(Some(limits::RECEIVE_MAXIMUM)).set_manual_acks(true);
-    options.set_keep_alive(Duration::from_secs(limits::KEEP_ALIVE_SECONDS));
+    options.set_keep_alive(Duration::from_secs(limits::KEEP_ALIVE_SECONDS.into()));
     AsyncClient::new(options, limits::CLIENT_REQUESTS_MAX)
 }
 

@@ -1,0 +1,84 @@
+//! A connection against a broker that hands out more than it may: what was read is acknowledged, however much is still to be read.
+
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+
+use bytes::BytesMut;
+use rumqttc::v5::mqttbytes::v5::{ConnAck, ConnectReturnCode, SubAck};
+
+use super::*;
+
+/// More than there are packet ids: Mosquitto 2.0.11 was seen to do that with the backlog of a session.
+const BACKLOG: u32 = 200_000;
+
+fn put(packet: &Packet, bytes: &mut BytesMut) {
+    packet.write(bytes, None).unwrap();
+}
+
+/// Answers greeting and subscription, then writes the backlog as fast as TCP takes it while it counts what comes back.
+fn broker(listener: &TcpListener) -> u32 {
+    let (mut stream, _) = listener.accept().unwrap();
+    let mut input = BytesMut::new();
+    let mut output = BytesMut::new();
+    assert!(matches!(next(&mut stream, &mut input), Packet::Connect(..)));
+    put(&Packet::ConnAck(ConnAck { session_present: true, code: ConnectReturnCode::Success, properties: None }), &mut output);
+    stream.write_all(&output.split()).unwrap();
+    let Packet::Subscribe(subscribe) = next(&mut stream, &mut input) else { panic!("a lane subscribes first") };
+    let granted = vec![SubscribeReasonCode::Success(QoS::AtLeastOnce)];
+    put(&Packet::SubAck(SubAck { pkid: subscribe.pkid, return_codes: granted, properties: None }), &mut output);
+    for number in 0..BACKLOG {
+        let mut publish = Publish::new("lw/v1/dev-1/report", QoS::AtLeastOnce, vec![b'x'; 200], None);
+        publish.pkid = u16::try_from(1 + number % 65_535).unwrap();
+        put(&Packet::Publish(publish), &mut output);
+    }
+    let mut writing = stream.try_clone().unwrap();
+    let writer = std::thread::spawn(move || writing.write_all(&output));
+    let mut acknowledged = 0;
+    while acknowledged < BACKLOG {
+        let Packet::PubAck(answer) = next(&mut stream, &mut input) else { continue };
+        assert_eq!(u32::from(answer.pkid), 1 + acknowledged % 65_535, "in receive order");
+        acknowledged += 1;
+    }
+    writer.join().unwrap().unwrap();
+    acknowledged
+}
+
+fn next(stream: &mut TcpStream, input: &mut BytesMut) -> Packet {
+    let mut bytes = [0; 4096];
+    loop {
+        if let Ok(packet) = Packet::read(input, None) {
+            return packet;
+        }
+        let count = stream.read(&mut bytes).unwrap();
+        assert!(count > 0, "the connection was given up");
+        input.extend_from_slice(&bytes[..count]);
+    }
+}
+
+#[test]
+fn a_backlog_past_the_receive_maximum_is_acknowledged_and_ends_no_connection() {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let endpoint = Endpoint { host: "127.0.0.1".into(), port: listener.local_addr().unwrap().port(), credentials: None };
+    let purpose = Purpose { client_id: "test".into(), filters: vec!["lw/v1/+/report".into()], keeps_session: true };
+    let broker = std::thread::spawn(move || broker(&listener));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let connection = runtime.block_on(async {
+        let mut connection = Connection::open(&endpoint, &purpose);
+        let mut taken = 0;
+        while taken < BACKLOG {
+            match connection.next().await {
+                Happening::Message(publish) => {
+                    connection.acknowledge(&publish).unwrap();
+                    taken += 1;
+                }
+                Happening::Ended(why) => panic!("after {taken} messages: {why:?}"),
+                Happening::Connected | Happening::Subscribed | Happening::Published | Happening::Refused(_) => {}
+            }
+        }
+        // The last acknowledgements are still on their way; the broker closes when it has them.
+        while !matches!(connection.next().await, Happening::Ended(_)) {}
+        connection
+    });
+    assert_eq!(broker.join().unwrap(), BACKLOG);
+    drop(connection);
+}

@@ -1,0 +1,261 @@
+//! One MQTT 5 connection as bytes: packets in, packets out, and no opinion; what they mean is `connection`'s.
+//!
+//! The packets are rumqttc's, its event loop is not: where acknowledgements and messages are both due it takes ten messages for each
+//! acknowledgement that it sends, so a broker that hands out a backlog past our receive maximum (Mosquitto 2.0.11 does) outruns the
+//! acknowledgements until no room is left for them. Here what is to be sent goes first, and all of it that waits leaves in one write.
+//! Nothing more is read while what was read waits for its taker, so TCP holds back what we cannot take; pings go on meanwhile.
+
+use std::collections::VecDeque;
+use std::io::ErrorKind;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use rumqttc::v5::mqttbytes::Error;
+use rumqttc::v5::mqttbytes::v5::{ConnAck, Connect, ConnectReturnCode, Login, Packet, PingReq, Publish};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::sync::mpsc::{Receiver, Sender};
+use tokio::time::{Interval, MissedTickBehavior};
+
+use crate::limits;
+
+/// What is read at once: some hundred reports.
+const READ_BYTES: usize = 64 * 1024;
+/// Requests taken at once. An acknowledgement is 4 bytes, so one write has room for all of them.
+const REQUESTS_AT_ONCE: usize = 1_024;
+/// What waits to be written before requests have to wait.
+const OUTPUT_BYTES_MAX: usize = 64 * 1024;
+
+/// Why a wire ends.
+#[derive(Debug)]
+pub(super) enum Fault {
+    /// The broker closed it without a word.
+    Closed,
+    /// Anything else, in words.
+    Broken(String),
+}
+
+impl Fault {
+    fn new(why: impl Into<String>) -> Self {
+        Self::Broken(why.into())
+    }
+
+    fn of(fault: &std::io::Error, doing: &str) -> Self {
+        match fault.kind() {
+            ErrorKind::ConnectionReset | ErrorKind::ConnectionAborted | ErrorKind::BrokenPipe => Self::Closed,
+            _any_other => Self::Broken(format!("cannot {doing}: {fault}")),
+        }
+    }
+}
+
+/// A connection's bytes and what is not done about them.
+struct Wire {
+    input: BytesMut,
+    output: BytesMut,
+    /// Read, and not taken yet.
+    arrived: VecDeque<Packet>,
+    /// Waiting until the broker may have another.
+    publishes: VecDeque<Publish>,
+    in_flight: u16,
+    /// The broker's own receive maximum.
+    in_flight_max: u16,
+    packet_id: u16,
+    packet_bytes_max: Option<u32>,
+}
+
+/// Connects and serves until the connection ends, or whoever asked for it is gone.
+pub(super) async fn serve(
+    address: (String, u16),
+    opening: (Connect, Option<Login>),
+    mut requests: Receiver<Packet>,
+    events: Sender<Result<Packet, Fault>>,
+) {
+    let mut wire = Wire::new();
+    let within = Duration::from_secs(limits::MQTT_CONNECT_SECONDS);
+    let ended = match tokio::time::timeout(within, wire.open(address, opening)).await {
+        Err(_) => Err(Fault::new(format!("the broker has not accepted us within {} s", limits::MQTT_CONNECT_SECONDS))),
+        Ok(Err(why)) => Err(why),
+        Ok(Ok((stream, accepted))) => {
+            let ping = wire.accepted(&accepted);
+            wire.arrived.push_front(Packet::ConnAck(accepted));
+            wire.converse(stream, ping, &mut requests, &events).await
+        }
+    };
+    if let Err(why) = ended {
+        // Nobody listens any more: then nobody needs to know.
+        let _gone = events.send(Err(why)).await;
+    }
+}
+
+impl Wire {
+    fn new() -> Self {
+        Self {
+            input: BytesMut::with_capacity(READ_BYTES),
+            output: BytesMut::new(),
+            arrived: VecDeque::new(),
+            publishes: VecDeque::new(),
+            in_flight: 0,
+            in_flight_max: u16::MAX,
+            packet_id: 0,
+            packet_bytes_max: None,
+        }
+    }
+
+    /// Connects, introduces us and waits for the broker's answer. What the broker sends with it stays in the input.
+    async fn open(
+        &mut self,
+        address: (String, u16),
+        (connect, login): (Connect, Option<Login>),
+    ) -> Result<(TcpStream, ConnAck), Fault> {
+        let mut stream = TcpStream::connect(address).await.map_err(|fault| Fault::new(format!("cannot connect: {fault}")))?;
+        stream.set_nodelay(true).map_err(|fault| Fault::of(&fault, "connect"))?;
+        self.put(&Packet::Connect(connect, None, login))?;
+        stream.write_all_buf(&mut self.output).await.map_err(|fault| Fault::of(&fault, "write"))?;
+        loop {
+            if let Some(packet) = self.next_packet()? {
+                return match packet {
+                    Packet::ConnAck(accepted) if accepted.code == ConnectReturnCode::Success => Ok((stream, accepted)),
+                    Packet::ConnAck(refused) => Err(Fault::new(format!("the broker refuses us: {:?}", refused.code))),
+                    other => Err(Fault::new(format!("the broker answers our greeting with {other:?}"))),
+                };
+            }
+            let read = stream.read_buf(&mut self.input).await;
+            come(read)?;
+        }
+    }
+
+    /// Takes what the broker asks of us, and gives the beat of our pings.
+    fn accepted(&mut self, accepted: &ConnAck) -> Interval {
+        let asked = accepted.properties.as_ref();
+        self.in_flight_max = asked.and_then(|asked| asked.receive_max).unwrap_or(u16::MAX);
+        self.packet_bytes_max = asked.and_then(|asked| asked.max_packet_size);
+        let asked_seconds = asked.and_then(|asked| asked.server_keep_alive).filter(|seconds| *seconds > 0);
+        let every = Duration::from_secs(asked_seconds.unwrap_or(u16::MAX).min(limits::KEEP_ALIVE_SECONDS).into());
+        let mut ping = tokio::time::interval_at(tokio::time::Instant::now() + every, every);
+        ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        ping
+    }
+
+    async fn converse(
+        &mut self,
+        mut stream: TcpStream,
+        mut ping: Interval,
+        requests: &mut Receiver<Packet>,
+        events: &Sender<Result<Packet, Fault>>,
+    ) -> Result<(), Fault> {
+        let (mut reader, mut writer) = stream.split();
+        let mut asked = Vec::with_capacity(REQUESTS_AT_ONCE);
+        self.take_input()?;
+        loop {
+            tokio::select! {
+                biased;
+                _ = ping.tick() => self.put(&Packet::PingReq(PingReq))?,
+                count = requests.recv_many(&mut asked, REQUESTS_AT_ONCE), if self.output.len() < OUTPUT_BYTES_MAX => {
+                    if count == 0 {
+                        return Ok(());
+                    }
+                    for request in asked.drain(..) {
+                        if matches!(request, Packet::Disconnect(_)) {
+                            self.put(&request)?;
+                            return writer.write_all_buf(&mut self.output).await.map_err(|fault| Fault::of(&fault, "write"));
+                        }
+                        self.request(request)?;
+                    }
+                }
+                written = writer.write_buf(&mut self.output), if !self.output.is_empty() => {
+                    written.map_err(|fault| Fault::of(&fault, "write"))?;
+                }
+                room = events.reserve(), if !self.arrived.is_empty() => {
+                    let Ok(room) = room else { return Ok(()) };
+                    if let Some(packet) = self.arrived.pop_front() {
+                        room.send(Ok(packet));
+                    }
+                    self.hand_over(events);
+                }
+                read = reader.read_buf(&mut self.input), if self.arrived.is_empty() => {
+                    come(read)?;
+                    self.take_input()?;
+                    self.hand_over(events);
+                }
+            }
+        }
+    }
+
+    /// Hands over what there is room for.
+    fn hand_over(&mut self, events: &Sender<Result<Packet, Fault>>) {
+        while !self.arrived.is_empty()
+            && let Ok(room) = events.try_reserve()
+            && let Some(packet) = self.arrived.pop_front()
+        {
+            room.send(Ok(packet));
+        }
+    }
+
+    /// Reads all packets that are there whole.
+    fn take_input(&mut self) -> Result<(), Fault> {
+        while let Some(packet) = self.next_packet()? {
+            if matches!(packet, Packet::PubAck(_)) {
+                self.in_flight = self.in_flight.saturating_sub(1);
+                self.release()?;
+            }
+            self.arrived.push_back(packet);
+        }
+        Ok(())
+    }
+
+    fn next_packet(&mut self) -> Result<Option<Packet>, Fault> {
+        match Packet::read(&mut self.input, Some(limits::CLIENT_PACKET_BYTES_MAX)) {
+            Ok(packet) => Ok(Some(packet)),
+            Err(Error::InsufficientBytes(missing)) => {
+                self.input.reserve(missing.max(READ_BYTES));
+                Ok(None)
+            }
+            Err(fault) => Err(Fault::new(format!("the broker sends what is no MQTT 5: {fault}"))),
+        }
+    }
+
+    fn request(&mut self, request: Packet) -> Result<(), Fault> {
+        match request {
+            Packet::Publish(mut publish) => {
+                publish.pkid = self.next_packet_id();
+                self.publishes.push_back(publish);
+                self.release()
+            }
+            Packet::Subscribe(mut subscribe) => {
+                subscribe.pkid = self.next_packet_id();
+                self.put(&Packet::Subscribe(subscribe))
+            }
+            whole => self.put(&whole),
+        }
+    }
+
+    /// Sends what the broker may have.
+    fn release(&mut self) -> Result<(), Fault> {
+        while self.in_flight < self.in_flight_max
+            && let Some(publish) = self.publishes.pop_front()
+        {
+            self.in_flight += 1;
+            self.put(&Packet::Publish(publish))?;
+        }
+        Ok(())
+    }
+
+    fn put(&mut self, packet: &Packet) -> Result<(), Fault> {
+        packet.write(&mut self.output, self.packet_bytes_max).map_err(|fault| Fault::new(format!("cannot send: {fault}")))?;
+        Ok(())
+    }
+
+    fn next_packet_id(&mut self) -> u16 {
+        self.packet_id = self.packet_id.checked_add(1).unwrap_or(1);
+        self.packet_id
+    }
+}
+
+/// Nothing to read any more is an end.
+fn come(read: std::io::Result<usize>) -> Result<(), Fault> {
+    match read {
+        Ok(0) => Err(Fault::Closed),
+        Ok(_) => Ok(()),
+        Err(fault) => Err(Fault::of(&fault, "read")),
+    }
+}
