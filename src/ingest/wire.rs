@@ -150,7 +150,7 @@ impl Wire {
             tokio::select! {
                 biased;
                 _ = ping.tick() => self.put(&Packet::PingReq(PingReq))?,
-                count = requests.recv_many(&mut asked, REQUESTS_AT_ONCE), if self.output.len() < OUTPUT_BYTES_MAX => {
+                count = requests.recv_many(&mut asked, REQUESTS_AT_ONCE), if self.has_room() => {
                     if count == 0 {
                         return Ok(());
                     }
@@ -179,6 +179,11 @@ impl Wire {
                 }
             }
         }
+    }
+
+    /// Whether requests may come: they wait, in a bounded queue, while the broker takes no bytes or owes us too many answers.
+    fn has_room(&self) -> bool {
+        self.output.len() < OUTPUT_BYTES_MAX && self.publishes.len() < REQUESTS_AT_ONCE
     }
 
     /// Hands over what there is room for.
