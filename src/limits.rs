@@ -209,7 +209,7 @@ pub const RULEBOOK_LAG_MILLIS_MIN: i64 = JOURNAL_RETENTION_MILLIS + 48 * HOUR_MI
 pub const COMMIT_MILLIS: i64 = SECOND_MILLIS;
 /// A detector that lost its partitions to an outage and has none again so long after Kafka answers joins its group anew, at first; doubled
 /// each time, because another may rightly have them all. Longer than a session and a rebalance.
-pub const REJOIN_MILLIS_MIN: u64 = 10_000;
+pub const REJOIN_MILLIS_MIN: u64 = 7_000;
 /// And at most.
 pub const REJOIN_MILLIS_MAX: u64 = 300_000;
 const _: () = assert!(REJOIN_MILLIS_MIN.cast_signed() > GROUP_SESSION_MILLIS, "whoever waits for a session to end is not stuck");

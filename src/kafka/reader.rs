@@ -27,9 +27,6 @@ use crate::time::AppendMillis;
 
 /// How long one look-up of a new partition's bounds may hold up the others. A failed one is repeated at the next poll.
 const LOOK_UP: Duration = Duration::from_secs(2);
-/// How often a member without partitions asks whether Kafka answers, and how long it waits for that.
-const STRANDED_LOOK: Duration = Duration::from_secs(2);
-const STRANDED_ANSWER: Duration = Duration::from_millis(500);
 /// The least time between two consumers under one name.
 const REJOIN: Duration = Duration::from_secs(2);
 
@@ -107,12 +104,11 @@ pub struct JournalReader {
     stranded: Stranded,
 }
 
-/// A member that lost its partitions to an outage and does not get them back. Seen with Kafka 4.1 and librdkafka 2.12 after one outage of
-/// several over five minutes: Kafka answered, and the member did not join its group again for a minute and more.
+/// A member that lost its partitions to an outage and does not get them back. Seen with Kafka 4.1 and librdkafka 2.12, after outages of
+/// 18 s and of 6 minutes: Kafka answered other clients, and the member did not ask to join its group again for a minute and more.
 struct Stranded {
     /// Set while partitions are lost and none has come back.
     lost: bool,
-    looked_at: Instant,
     /// Since when Kafka has answered all the time.
     answers_since: Option<Instant>,
     patience: Duration,
@@ -120,17 +116,12 @@ struct Stranded {
 
 impl Stranded {
     fn new() -> Self {
-        let patience = Duration::from_millis(limits::REJOIN_MILLIS_MIN);
-        Self { lost: false, looked_at: instant(), answers_since: None, patience }
+        Self { lost: false, answers_since: None, patience: Duration::from_millis(limits::REJOIN_MILLIS_MIN) }
     }
 
-    /// Whether to give the consumer up, now; `answers` asks Kafka.
-    fn is_over(&mut self, now: Instant, answers: impl FnOnce() -> bool) -> bool {
-        if !self.lost || now.saturating_duration_since(self.looked_at) < STRANDED_LOOK {
-            return false;
-        }
-        self.looked_at = now;
-        if !answers() {
+    /// Whether to give the consumer up, now.
+    fn is_over(&mut self, now: Instant, kafka_answers: bool) -> bool {
+        if !(self.lost && kafka_answers) {
             self.answers_since = None;
             return false;
         }
@@ -281,13 +272,6 @@ impl JournalReader {
         if self.spent {
             return self.join_again(timeout);
         }
-        let (consumer, topic) = (&self.consumer, &self.topic);
-        let answers = || consumer.fetch_metadata(Some(topic), STRANDED_ANSWER).is_ok();
-        if self.stranded.is_over(instant(), answers) {
-            tracing::warn!(target: "kafka", "Kafka answers, and the group has given no partition back: joining it anew");
-            self.spend();
-            return ReaderItem::Idle;
-        }
         let polled = self.poll_once(timeout);
         match (polled, self.next_change()) {
             (None, None) => ReaderItem::Idle,
@@ -310,6 +294,15 @@ impl JournalReader {
         let name = self.config.get("group.instance.id").unwrap_or_default();
         let text = format!("{fault}; joining the group again as {name}: if this repeats, another detector bears that name");
         ReaderItem::Fault(Fault::new(FaultKind::Passing, text))
+    }
+
+    /// Looks, once a second or so, whether this member is stranded: it lost its partitions, and Kafka, by what its owner's other clients
+    /// hear of it, has answered for a while without giving any back. Then it joins anew.
+    pub fn look(&mut self, kafka_answers: bool) {
+        if self.stranded.is_over(instant(), kafka_answers) {
+            tracing::warn!(target: "kafka", "Kafka answers, and the group has given no partition back: joining it anew");
+            self.spend();
+        }
     }
 
     /// The consumer is of no use any more: everything is given up as lost.

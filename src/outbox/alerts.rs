@@ -8,6 +8,7 @@ use crate::clock;
 use crate::health::{Health, KafkaAnswers};
 use crate::journal::Partition;
 use crate::kafka::{Deliveries, Delivery, Outcome, Outgoing, RefusedReason, Ticket, Topic, TopicNames, Writer};
+use crate::limits;
 use crate::metrics;
 use crate::runbook::Entry;
 
@@ -51,13 +52,15 @@ pub(super) struct AlertWriter {
     sent: BTreeMap<Ticket, Sent>,
     beats: BTreeMap<Beat, Ticket>,
     next: u64,
+    /// When Kafka last stored anything, on the steady clock.
+    stored_at: i64,
 }
 
 impl AlertWriter {
     pub(super) fn new(writer: Writer, deliveries: Deliveries, topics: Arc<TopicNames>, health: Health) -> Self {
         health.ready(PART);
         let kafka = KafkaAnswers::new(&health, PART, clock::wall_millis());
-        Self { writer, deliveries, topics, health, kafka, sent: BTreeMap::new(), beats: BTreeMap::new(), next: 0 }
+        Self { writer, deliveries, topics, health, kafka, sent: BTreeMap::new(), beats: BTreeMap::new(), next: 0, stored_at: 0 }
     }
 
     /// Writes an alert that the record at `offset` brought about.
@@ -108,7 +111,13 @@ impl AlertWriter {
         self.kafka.look(self.writer.pending(), now_millis);
     }
 
+    /// Whether Kafka has stored something a moment ago: a heartbeat at least, if nothing else.
+    pub(super) fn kafka_answers(&self) -> bool {
+        clock::steady_millis() - self.stored_at < limits::HEARTBEAT_MILLIS + 2 * limits::METRONOME_MILLIS
+    }
+
     fn stored(&mut self, ticket: Ticket) {
+        self.stored_at = clock::steady_millis();
         self.kafka.answered(clock::wall_millis());
         match self.sent.remove(&ticket) {
             Some(Sent::Beat(beat)) => {

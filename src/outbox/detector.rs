@@ -270,6 +270,7 @@ impl Detector {
         let now_millis = clock::wall_millis();
         if due(&mut self.next_metronome, now_millis, limits::METRONOME_MILLIS) {
             self.alerts.look(now_millis);
+            reader.look(self.alerts.kafka_answers());
             self.metronomes();
         }
         if due(&mut self.next_heartbeat, now_millis, limits::HEARTBEAT_MILLIS) {

@@ -99,7 +99,7 @@ struct Kill {
 /// Stops the detector in the midst of its work, and kills it where it has said more than it has committed; else it goes on.
 #[track_caller]
 fn kill_between_alert_and_commit(site: &Site, load: &mut Load, detect: &mut Role) -> Kill {
-    for _ in 0..20 {
+    for _ in 0..40 {
         let before = load.answered();
         load.press();
         wait_until(SOON, "some answers", || load.answered() >= before + ANSWERED);
