@@ -57,7 +57,8 @@ impl Answer {
         };
         let (left, right) = (find(one), find(other));
         let pairs = left.runs.iter().zip(&right.runs);
-        let ratio = |(left, right): (&Run, &Run)| left.latencies.per_mille(per_mille) / right.latencies.per_mille(per_mille);
+        let ratio =
+            |(left, right): (&Run, &Run)| left.marks.latencies.per_mille(per_mille) / right.marks.latencies.per_mille(per_mille);
         let spread = Spread::of(pairs.map(ratio));
         let name = |(condition, kind): (&str, Kind)| format!("{} {condition}", kind.name());
         let what = format!("{} of {} to {}", percentile(per_mille), name(one), name(other));
@@ -106,7 +107,7 @@ impl Answer {
 
 impl Series {
     fn all(&self) -> Latencies {
-        Latencies::together(self.runs.iter().map(|run| &run.latencies))
+        Latencies::together(self.runs.iter().map(|run| &run.marks.latencies))
     }
 
     fn spread(&self, of: impl Fn(&Run) -> f64) -> Spread {
@@ -116,7 +117,7 @@ impl Series {
     /// Percentiles as the median over runs; the rare ones over all runs together.
     fn text(&self) -> String {
         let all = self.all();
-        let percentile = |per_mille: usize| self.spread(|run| run.latencies.per_mille(per_mille)).text(2);
+        let percentile = |per_mille: usize| self.spread(|run| run.marks.latencies.per_mille(per_mille)).text(2);
         let steal = self.spread(|run| 100.0 * run.usage.steal);
         let mut text = format!(
             "  {:<24}{:>7}  {:<24}{:<26}{:>9.2}{:>10.2}  {} %\n",
@@ -137,8 +138,15 @@ impl Series {
         let roles: Vec<String> = roles.collect();
         let wall = self.spread(|run| run.usage.wall_seconds).median;
         let _ = writeln!(text, "      CPU seconds in {wall:.0} s (and in line for a core): {}", roles.join(", "));
-        let late = self.spread(|run| run.lateness.per_mille(500));
-        let late_p99 = self.spread(|run| run.lateness.per_mille(990));
+        let produced = |per_mille: usize| self.spread(|run| run.marks.until_produced.per_mille(per_mille)).median;
+        let _ = writeln!(
+            text,
+            "      until the alert was handed to its producer: p50 {:.1}, p99 {:.1} ms",
+            produced(500),
+            produced(990)
+        );
+        let late = self.spread(|run| run.marks.lateness.per_mille(500));
+        let late_p99 = self.spread(|run| run.marks.lateness.per_mille(990));
         let journaled = self.spread(|run| run.journaled_rate);
         let reconnects = self.spread(|run| run.reconnects);
         let offered = self.spread(|run| run.offered.as_ref().map_or(0.0, crate::load::Offered::rate));

@@ -71,7 +71,8 @@ fn read(consumer: &BaseConsumer, is_answer: IsAnswer, count: &AtomicUsize, endin
         let json: Value = serde_json::from_slice(message.payload().unwrap_or_default()).expect("a centre reads JSON");
         // Delivery is at least once: the first copy counts.
         if is_answer(&json) && seen.insert((device, json["id"].to_string())) {
-            arrivals.push(Arrival { device, at });
+            let produced_at = message.timestamp().to_millis().expect("Kafka keeps the producer's time on alerts topics");
+            arrivals.push(Arrival { device, at, produced_at });
             count.fetch_add(1, Ordering::Relaxed);
         }
     }

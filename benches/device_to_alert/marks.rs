@@ -37,6 +37,19 @@ pub(crate) struct Mark {
 pub(crate) struct Arrival {
     pub(crate) device: u64,
     pub(crate) at: Instant,
+    /// When the alert was handed to its Kafka producer, by that process's wall clock, in whole milliseconds.
+    pub(crate) produced_at: i64,
+}
+
+/// What became of the marks of a run.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Paired {
+    /// From the intended moment to the alert.
+    pub(crate) latencies: Latencies,
+    /// Of it, until the alert was handed to its producer: to within a millisecond.
+    pub(crate) until_produced: Latencies,
+    /// Of it, by how much the sender was late.
+    pub(crate) lateness: Latencies,
 }
 
 /// Sends marks on a thread of its own; the joined thread gives those that want an alert.
@@ -105,33 +118,34 @@ impl Chance {
     }
 }
 
-/// Latencies of the marks from `from` on, measured from the moment that was meant for them.
+/// Pairs marks and alerts, device by device in their order; counts those from `from` on.
 ///
 /// # Panics
-/// When marks and alerts do not pair: no time counts before the outcome is right.
-pub(crate) fn pair(marks: &[Mark], arrivals: &[Arrival], from: Instant) -> Latencies {
-    let mut arrived: BTreeMap<u64, Vec<Instant>> = BTreeMap::new();
+/// When they do not pair: no time counts before the outcome is right.
+pub(crate) fn pair(marks: &[Mark], arrivals: &[Arrival], from: Instant) -> Paired {
+    let mut arrived: BTreeMap<u64, Vec<Arrival>> = BTreeMap::new();
     for arrival in arrivals {
-        arrived.entry(arrival.device).or_default().push(arrival.at);
+        arrived.entry(arrival.device).or_default().push(*arrival);
     }
     let mut sent: BTreeMap<u64, Vec<Mark>> = BTreeMap::new();
     for mark in marks {
         sent.entry(mark.device).or_default().push(*mark);
     }
-    let mut latencies = Vec::new();
+    let wall = clock::Wall::now();
+    let (mut latencies, mut until_produced, mut lateness) = (Vec::new(), Vec::new(), Vec::new());
     for (device, marks) in &sent {
         let arrived = arrived.get(device).map_or(&[][..], Vec::as_slice);
         assert_eq!(marks.len(), arrived.len(), "device {MARKED}{device}: marks and alerts");
-        for (mark, at) in marks.iter().zip(arrived).filter(|(mark, _)| mark.intended >= from) {
-            assert!(*at >= mark.sent, "device {MARKED}{device}: an alert before its cause");
-            latencies.push(at.saturating_duration_since(mark.intended));
+        for (mark, arrival) in marks.iter().zip(arrived).filter(|(mark, _)| mark.intended >= from) {
+            assert!(arrival.at >= mark.sent, "device {MARKED}{device}: an alert before its cause");
+            latencies.push(arrival.at.saturating_duration_since(mark.intended));
+            until_produced.push(wall.until(mark.intended, arrival.produced_at));
+            lateness.push(mark.sent.saturating_duration_since(mark.intended));
         }
     }
-    Latencies::new(latencies)
-}
-
-/// By how much the sender itself was late.
-pub(crate) fn lateness(marks: &[Mark], from: Instant) -> Latencies {
-    let timed = marks.iter().filter(|mark| mark.intended >= from);
-    Latencies::new(timed.map(|mark| mark.sent.saturating_duration_since(mark.intended)).collect())
+    Paired {
+        latencies: Latencies::new(latencies),
+        until_produced: Latencies::new(until_produced),
+        lateness: Latencies::new(lateness),
+    }
 }

@@ -6,9 +6,8 @@ use serde_json::{Value, json};
 
 use crate::arrivals::Arrivals;
 use crate::clock;
-use crate::figures::Latencies;
 use crate::load::{Load, Offered};
-use crate::marks::{self, Marks, Say};
+use crate::marks::{self, Marks, Paired, Say};
 use crate::rig::Kafka;
 use crate::systems::System;
 use crate::usage::{Usage, Watch};
@@ -34,9 +33,7 @@ pub(crate) struct Plan {
 /// What came of it.
 #[derive(Clone, Debug)]
 pub(crate) struct Run {
-    pub(crate) latencies: Latencies,
-    /// Of the sender of the marks; contained in the latencies.
-    pub(crate) lateness: Latencies,
+    pub(crate) marks: Paired,
     pub(crate) usage: Usage,
     pub(crate) offered: Option<Offered>,
     /// Journal records a second while it was measured.
@@ -48,8 +45,9 @@ pub(crate) struct Run {
 impl Run {
     pub(crate) fn json(&self) -> Value {
         json!({
-            "latency": self.latencies.json(),
-            "sender_late": self.lateness.json(),
+            "latency": self.marks.latencies.json(),
+            "until_produced": self.marks.until_produced.json(),
+            "sender_late": self.marks.lateness.json(),
             "usage": self.usage.json(),
             "offered": self.offered.as_ref().map(|offered| offered.0.clone()),
             "journaled_rate": self.journaled_rate,
@@ -81,8 +79,7 @@ pub(crate) fn measure(system: &System, kafka: &Kafka, plan: &Plan) -> Run {
     let arrived = arrivals.finish(sent.len(), LAST_ALERTS);
     let offered = load.map(|load| load.finish(lasting));
     Run {
-        latencies: marks::pair(&sent, &arrived, from),
-        lateness: marks::lateness(&sent, from),
+        marks: marks::pair(&sent, &arrived, from),
         reconnects: system.reconnects(),
         journaled_rate: per_second(journaled, usage.wall_seconds),
         usage,

@@ -34,6 +34,8 @@ const WARM_RATE: u64 = 10_000;
 /// More than a generator beside everything else on two cores gets through: a flood lasts longer than what is measured in it.
 const FLOOD_RATE: u64 = 60_000;
 const BACKLOG: Duration = Duration::from_mins(10);
+/// The longest that is measured in an overload: millions of messages wait in the MQTT broker for it.
+const OVERLOADED: Duration = Duration::from_secs(20);
 /// Until everything that was sent stands in the journal.
 const JOURNALED: Duration = Duration::from_mins(3);
 
@@ -83,6 +85,8 @@ pub(crate) fn fence(opts: &Opts, kafka: &Arc<Kafka>) -> Answer {
 enum Condition {
     /// No reports.
     Idle,
+    /// Reports that leave the cores room.
+    Beside,
     /// The reports lane always has more waiting than it can take: its whole backlog stands in the MQTT broker.
     Backlog,
     /// Reports are meant to arrive at twice the rate that the system took of a backlog; what the machine can offer of that is said with
@@ -91,11 +95,12 @@ enum Condition {
 }
 
 impl Condition {
-    const ALL: [Self; 3] = [Self::Idle, Self::Backlog, Self::Flood];
+    const ALL: [Self; 4] = [Self::Idle, Self::Beside, Self::Backlog, Self::Flood];
 
     fn name(self) -> &'static str {
         match self {
             Self::Idle => "idle",
+            Self::Beside => "at 1,000/s",
             Self::Backlog => "with a backlog",
             Self::Flood => "in a flood",
         }
@@ -109,7 +114,7 @@ pub(crate) fn duress(opts: &Opts, kafka: &Arc<Kafka>) -> Answer {
         opts.runs(),
         opts.seconds()
     ));
-    let progress = progress(2 + 6 * opts.runs());
+    let progress = progress(2 + 8 * opts.runs());
     let capacities = Kind::BOTH.map(|kind| {
         tell(&progress, format!("what {} can take", kind.name()));
         let capacity = capacity(opts, kafka, kind);
@@ -134,7 +139,7 @@ pub(crate) fn duress(opts: &Opts, kafka: &Arc<Kafka>) -> Answer {
     for per_mille in [500, 990] {
         answer.compare((name(Condition::Idle), Kind::Ours), (name(Condition::Idle), Kind::Null), per_mille, Some(1.25));
     }
-    for condition in [Condition::Backlog, Condition::Flood] {
+    for condition in [Condition::Beside, Condition::Backlog, Condition::Flood] {
         answer.compare((name(condition), Kind::Ours), (name(Condition::Idle), Kind::Ours), 500, None);
         answer.compare((name(condition), Kind::Ours), (name(Condition::Idle), Kind::Ours), 990, Some(1.2));
         answer.compare((name(condition), Kind::Null), (name(Condition::Idle), Kind::Null), 990, None);
@@ -146,7 +151,11 @@ pub(crate) fn duress(opts: &Opts, kafka: &Arc<Kafka>) -> Answer {
 
 fn under(opts: &Opts, kafka: &Arc<Kafka>, kind: Kind, condition: Condition, capacity: u64, round: u64) -> crate::run::Run {
     let mut system = System::new(kind, kafka, &format!("duress-{}-{round}", condition as u8), DEVICES);
-    let seconds = opts.warm().as_secs() + opts.seconds();
+    let mut plan = plan(opts, Say::Presses, PRESSES_RATE, None, round);
+    if matches!(condition, Condition::Backlog | Condition::Flood) {
+        plan.measured = plan.measured.min(OVERLOADED);
+    }
+    let seconds = (plan.warm + plan.measured).as_secs();
     // A third more than it took before.
     let waiting = capacity * (seconds + 5) * 4 / 3;
     if condition == Condition::Backlog {
@@ -156,13 +165,13 @@ fn under(opts: &Opts, kafka: &Arc<Kafka>, kind: Kind, condition: Condition, capa
         system.start();
     }
     let before = system.journaled();
-    let load = (condition == Condition::Flood).then(|| Load {
-        connections: CONNECTIONS,
-        devices: DEVICES,
-        rate: 2 * capacity,
-        messages: FLOOD_RATE * seconds,
-    });
-    let run = measure(&system, kafka, &plan(opts, Say::Presses, PRESSES_RATE, load, round));
+    let load = |rate, messages| Load { connections: CONNECTIONS, devices: DEVICES, rate, messages };
+    plan.load = match condition {
+        Condition::Idle | Condition::Backlog => None,
+        Condition::Beside => Some(load(REPORTS_RATE, REPORTS_RATE * (seconds + 1))),
+        Condition::Flood => Some(load(2 * capacity, FLOOD_RATE * seconds)),
+    };
+    let run = measure(&system, kafka, &plan);
     if condition == Condition::Backlog {
         let taken = system.journaled() - before;
         assert!(taken < waiting, "the backlog of {waiting} was gone before the end: its figures are those of idling");
