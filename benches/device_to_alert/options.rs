@@ -7,6 +7,7 @@ use lonewatch::commands::Output;
 
 use crate::load::Load;
 use crate::null::{DetectOpts, IngestOpts};
+use crate::workloads::Condition;
 
 /// How long from a device to the alert, and at what cost? lonewatch next to the same hops with empty logic, on real brokers.
 #[derive(Debug, Parser)]
@@ -58,6 +59,9 @@ pub(crate) struct Opts {
     /// One short round, to see that everything works. Its figures mean nothing.
     #[arg(long)]
     pub(crate) quick: bool,
+    /// Of presses: what they are timed under. Idle is what the others are compared with.
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "idle,beside,backlog,flood")]
+    conditions: Vec<Condition>,
     /// How to answer.
     #[arg(long, value_enum, default_value_t)]
     pub(crate) output: Output,
@@ -66,6 +70,10 @@ pub(crate) struct Opts {
 impl Opts {
     pub(crate) fn runs(&self) -> u64 {
         if self.quick { 1 } else { self.runs.max(1) }
+    }
+
+    pub(crate) fn has(&self, condition: Condition) -> bool {
+        condition == Condition::Idle || self.conditions.contains(&condition)
     }
 
     pub(crate) fn seconds(&self) -> u64 {

@@ -18,6 +18,7 @@ use crate::rig::{Kafka, KafkaOptions, wait_for};
 use crate::run::{Plan, measure, per_second};
 use crate::systems::{Kind, System};
 use crate::usage::Watch;
+use clap::ValueEnum;
 
 /// BENCHMARKS' publishers: the background's devices share so many connections.
 const CONNECTIONS: u64 = 200;
@@ -81,8 +82,8 @@ pub(crate) fn fence(opts: &Opts, kafka: &Arc<Kafka>) -> Answer {
 }
 
 /// What a duress run happens under.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Condition {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Condition {
     /// No reports.
     Idle,
     /// Reports that leave the cores room.
@@ -114,7 +115,8 @@ pub(crate) fn duress(opts: &Opts, kafka: &Arc<Kafka>) -> Answer {
         opts.runs(),
         opts.seconds()
     ));
-    let progress = progress(2 + 8 * opts.runs());
+    let conditions: Vec<Condition> = Condition::ALL.into_iter().filter(|condition| opts.has(*condition)).collect();
+    let progress = progress(2 + 2 * conditions.len() as u64 * opts.runs());
     let capacities = Kind::BOTH.map(|kind| {
         tell(&progress, format!("what {} can take", kind.name()));
         let capacity = capacity(opts, kafka, kind);
@@ -124,7 +126,7 @@ pub(crate) fn duress(opts: &Opts, kafka: &Arc<Kafka>) -> Answer {
         capacity
     });
     for round in 0..opts.runs() {
-        for condition in Condition::ALL {
+        for condition in conditions.iter().copied() {
             for kind in in_turn(round) {
                 tell(&progress, format!("round {}: {} {}", round + 1, kind.name(), condition.name()));
                 let capacity = if kind == Kind::Ours { capacities[0] } else { capacities[1] };
@@ -139,7 +141,7 @@ pub(crate) fn duress(opts: &Opts, kafka: &Arc<Kafka>) -> Answer {
     for per_mille in [500, 990] {
         answer.compare((name(Condition::Idle), Kind::Ours), (name(Condition::Idle), Kind::Null), per_mille, Some(1.25));
     }
-    for condition in [Condition::Beside, Condition::Backlog, Condition::Flood] {
+    for condition in conditions.iter().copied().filter(|condition| *condition != Condition::Idle) {
         answer.compare((name(condition), Kind::Ours), (name(Condition::Idle), Kind::Ours), 500, None);
         answer.compare((name(condition), Kind::Ours), (name(Condition::Idle), Kind::Ours), 990, Some(1.2));
         answer.compare((name(condition), Kind::Null), (name(Condition::Idle), Kind::Null), 990, None);
