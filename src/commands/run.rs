@@ -265,9 +265,11 @@ fn check_before_start(
     loop {
         let checked = runtime.block_on(async {
             let mut ending = ending.clone();
+            // The end first: the check holds the thread for as long as Kafka lets it wait.
             tokio::select! {
-                checked = check_topics(cluster, names, &topics, settings.kafka.partitions, KAFKA_WITHIN) => Some(checked),
+                biased;
                 () = ending.wait() => None,
+                checked = check_topics(cluster, names, &topics, settings.kafka.partitions, KAFKA_WITHIN) => Some(checked),
             }
         });
         match checked {

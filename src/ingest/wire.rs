@@ -14,6 +14,7 @@ use rumqttc::v5::mqttbytes::Error;
 use rumqttc::v5::mqttbytes::v5::{ConnAck, Connect, ConnectReturnCode, Login, Packet, PingReq, Publish};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+use tokio::net::tcp::{ReadHalf, WriteHalf};
 use tokio::sync::mpsc::{Receiver, Sender};
 use tokio::time::{Interval, MissedTickBehavior};
 
@@ -157,7 +158,8 @@ impl Wire {
                     for request in asked.drain(..) {
                         if matches!(request, Packet::Disconnect(_)) {
                             self.put(&request)?;
-                            return writer.write_all_buf(&mut self.output).await.map_err(|fault| Fault::of(&fault, "write"));
+                            writer.write_all_buf(&mut self.output).await.map_err(|fault| Fault::of(&fault, "write"))?;
+                            return self.leave(reader, writer).await;
                         }
                         self.request(request)?;
                     }
@@ -179,6 +181,16 @@ impl Wire {
                 }
             }
         }
+    }
+
+    /// Waits until the broker has read our last words and closes. A socket that is closed with something unread in it resets the
+    /// connection, and the broker may never see the acknowledgements that were on their way.
+    async fn leave(&mut self, mut reader: ReadHalf<'_>, mut writer: WriteHalf<'_>) -> Result<(), Fault> {
+        writer.shutdown().await.map_err(|fault| Fault::of(&fault, "say goodbye"))?;
+        while matches!(reader.read_buf(&mut self.input).await, Ok(count) if count > 0) {
+            self.input.clear();
+        }
+        Ok(())
     }
 
     /// Whether requests may come: they wait, in a bounded queue, while the broker takes no bytes or owes us too many answers.
