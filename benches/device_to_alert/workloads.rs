@@ -128,6 +128,9 @@ pub(crate) fn duress(opts: &Opts, kafka: &Arc<Kafka>) -> Answer {
     for round in 0..opts.runs() {
         for condition in conditions.iter().copied() {
             for kind in in_turn(round) {
+                if kind == Kind::Null && opts.null_idles && condition != Condition::Idle {
+                    continue;
+                }
                 tell(&progress, format!("round {}: {} {}", round + 1, kind.name(), condition.name()));
                 let capacity = if kind == Kind::Ours { capacities[0] } else { capacities[1] };
                 let run = under(opts, kafka, kind, condition, capacity, round);
@@ -144,8 +147,10 @@ pub(crate) fn duress(opts: &Opts, kafka: &Arc<Kafka>) -> Answer {
     for condition in conditions.iter().copied().filter(|condition| *condition != Condition::Idle) {
         answer.compare((name(condition), Kind::Ours), (name(Condition::Idle), Kind::Ours), 500, None);
         answer.compare((name(condition), Kind::Ours), (name(Condition::Idle), Kind::Ours), 990, Some(1.2));
-        answer.compare((name(condition), Kind::Null), (name(Condition::Idle), Kind::Null), 990, None);
-        answer.compare((name(condition), Kind::Ours), (name(condition), Kind::Null), 990, None);
+        if !opts.null_idles {
+            answer.compare((name(condition), Kind::Null), (name(Condition::Idle), Kind::Null), 990, None);
+            answer.compare((name(condition), Kind::Ours), (name(condition), Kind::Null), 990, None);
+        }
     }
     answer.further = json!({ "capacity": { "lonewatch": capacities[0], "null": capacities[1] } });
     answer
