@@ -62,7 +62,7 @@ pub(crate) struct Opts {
     /// Of presses: what they are timed under. Idle is what the others are compared with.
     #[arg(long, value_enum, value_delimiter = ',', default_value = "idle,beside,backlog,flood")]
     conditions: Vec<Condition>,
-    /// Of presses: the null pipeline idles only. In a flood it may lose its connection for good.
+    /// Of presses: the null pipeline idles only. In a flood its marks may never all come.
     #[arg(long)]
     pub(crate) null_idles: bool,
     /// How to answer.
