@@ -53,6 +53,8 @@ pub(super) struct Shared {
     emptied: Condvar,
     config: ClientConfig,
     outcomes: UnboundedSender<Delivery>,
+    /// The embedded broker of the demonstration stamps no append time worth the name.
+    keeps_time: bool,
 }
 
 struct State {
@@ -109,7 +111,7 @@ impl ProducerContext for Answers {
 }
 
 impl Shared {
-    pub(super) fn open(config: ClientConfig, outcomes: UnboundedSender<Delivery>) -> Result<Arc<Self>, Fault> {
+    pub(super) fn open(config: ClientConfig, outcomes: UnboundedSender<Delivery>, keeps_time: bool) -> Result<Arc<Self>, Fault> {
         let state = State {
             queues: Queues::default(),
             producer: None,
@@ -119,7 +121,7 @@ impl Shared {
             trouble: None,
             drift: Drift::default(),
         };
-        let shared = Arc::new(Self { state: Mutex::new(state), emptied: Condvar::new(), config, outcomes });
+        let shared = Arc::new(Self { state: Mutex::new(state), emptied: Condvar::new(), config, outcomes, keeps_time });
         let producer = shared.new_producer(0).map_err(|error| Fault::of(&error, "opening a Kafka producer"))?;
         shared.lock().producer = Some(Arc::new(producer));
         Ok(shared)
@@ -211,7 +213,9 @@ impl Shared {
         };
         state.spent |= answer.is_err_and(|code| kind_of_code(code) == FaultKind::Fatal);
         if let Some(delivery) = state.queues.answered(place, number, answer.map(|_| ()), instant()) {
-            if let Ok(Some(appended_at)) = answer {
+            if self.keeps_time
+                && let Ok(Some(appended_at)) = answer
+            {
                 state.drift.note(delivery.written_at, appended_at, clock::wall_millis());
             }
             // The receiver goes first only when the whole lane is torn down; then nobody waits for outcomes.

@@ -133,7 +133,7 @@ impl Writer {
         partitions: PartitionCount,
     ) -> Result<(Self, Deliveries), Fault> {
         let (sender, receiver) = unbounded_channel();
-        let shared = Shared::open(client::config(cluster, client_id, urgency), sender)?;
+        let shared = Shared::open(client::config(cluster, client_id, urgency), sender, !cluster.is_embedded())?;
         let thread = client::start_thread(&shared)?;
         let occupied = Arc::new(AtomicUsize::new(0));
         let deliveries = Deliveries { receiver, occupied: Arc::clone(&occupied) };

@@ -52,6 +52,7 @@ fn records_are_stored_in_order_and_answered_for() {
     }
     assert!(writer.flush(WITHIN));
     assert_eq!((writer.pending(), writer.oldest_pending_age(), writer.trouble()), (0, None, None));
+    assert_eq!(writer.clock_off(), 0, "the embedded broker's time is none");
     let mut answered = drain(&mut deliveries);
     answered.sort_by_key(|delivery| delivery.ticket);
     assert_eq!(answered.len(), 300);
