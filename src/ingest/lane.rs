@@ -307,9 +307,8 @@ impl LaneTask {
         }
         self.deaf = true;
         let seconds = limits::BLIND_MILLIS / 1_000;
-        // A broker that has as many messages with us as it may have sends no more.
-        let may_send = ring.len() < usize::from(limits::RECEIVE_MAXIMUM);
-        let silent = may_send && now.steady_millis - self.came_at >= limits::BLIND_MILLIS;
+        // While messages wait for Kafka the broker may have as many with us as it allows itself, and rightly sends no more.
+        let silent = ring.len() == 0 && now.steady_millis - self.came_at >= limits::BLIND_MILLIS;
         let uneven = self.listening.spread_millis() >= limits::BLIND_MILLIS;
         if self.parts.probes_sent.taken_lately(now.steady_millis) && (silent || uneven) {
             let why = format!(
