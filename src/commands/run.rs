@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use super::{ConfigOpts, Failure};
 use crate::admin;
-use crate::config::{Mistake, Settings};
+use crate::config::{DetectSettings, IngestSettings, Settings};
 use crate::health::Health;
 use crate::ids::CentreName;
-use crate::ingest::{Ground, Ingester};
+use crate::ingest::{self, Ground, Ingester};
 use crate::kafka::{Cluster, Fault, Topic, TopicNames, check_topics};
 use crate::logging;
-use crate::outbox::{DetectorParts, detect};
+use crate::outbox::{self, DetectorParts, detect};
 use crate::rulebooks::Rulebooks;
 use crate::runbook::Entry;
 use crate::shutdown::{Ending, Shutdown};
@@ -102,6 +102,33 @@ pub(super) fn cluster(settings: &Settings) -> Result<Cluster, Refusal> {
     Ok(Cluster::new(&settings.kafka.brokers, options))
 }
 
+/// The sections of the configuration that the roles need.
+struct Sections<'a> {
+    ingest: Option<&'a IngestSettings>,
+    detect: Option<&'a DetectSettings>,
+}
+
+impl<'a> Sections<'a> {
+    fn of(settings: &'a Settings, roles: Roles) -> Result<Self, Refusal> {
+        let ingest = roles.ingest.then(|| settings.ingest()).transpose();
+        let detect = roles.detect.then(|| settings.detect()).transpose();
+        match (ingest, detect) {
+            (Ok(ingest), Ok(detect)) => Ok(Self { ingest, detect }),
+            (ingest, detect) => Err(Refusal::all(Entry::Configuration, ingest.err().into_iter().chain(detect.err()))),
+        }
+    }
+
+    /// Every part stands in `/readyz` before the first of them may be ready: else the process looked ready between two of them.
+    fn announce(&self, health: &Health) {
+        if let Some(settings) = self.ingest {
+            ingest::announce(settings, health);
+        }
+        if self.detect.is_some() {
+            outbox::announce(health);
+        }
+    }
+}
+
 /// Roles at work.
 pub(super) struct Running {
     ingester: Option<Ingester>,
@@ -126,7 +153,8 @@ impl Running {
         let topics = Arc::new(TopicNames::new(&settings.kafka.prefix));
         let partitions = settings.kafka.partitions;
         let kafka = |fault: Fault| Refusal::new(Entry::KafkaSettings, fault.to_string());
-        let section = |mistake: Mistake| Refusal::new(Entry::Configuration, mistake.to_string());
+        let sections = Sections::of(settings, roles)?;
+        sections.announce(health);
         let runtime = runtime()?;
         check_before_start(&runtime, cluster, &topics, settings, &[], health, ending)?;
         let rulebooks = Rulebooks::start(cluster, &topics, health).map_err(kafka)?;
@@ -135,9 +163,9 @@ impl Running {
         check_before_start(&runtime, cluster, &topics, settings, &centres, health, ending)?;
         let (end_ingest, ingest_ending) = Shutdown::new();
         let (end_detect, detect_ending) = Shutdown::new();
-        let detector = if roles.detect {
+        let detector = if let Some(settings) = sections.detect {
             let parts = DetectorParts {
-                settings: settings.detect().map_err(section)?.clone(),
+                settings: settings.clone(),
                 cluster: cluster.clone(),
                 topics: Arc::clone(&topics),
                 partitions,
@@ -151,7 +179,7 @@ impl Running {
         } else {
             None
         };
-        let ingester = if roles.ingest {
+        let ingester = if let Some(settings) = sections.ingest {
             let ground = Ground {
                 cluster: cluster.clone(),
                 topics,
@@ -160,7 +188,6 @@ impl Running {
                 health: health.clone(),
                 ending: ingest_ending.clone(),
             };
-            let settings = settings.ingest().map_err(section)?;
             Some(Ingester::start(settings, &ground).map_err(|fault| Refusal::new(fault.entry(), fault.to_string()))?)
         } else {
             None
@@ -290,5 +317,40 @@ fn check_before_start(
                 health.not_ready("topics", Entry::KafkaUnreachable, why);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BOTH: Roles = Roles { ingest: true, detect: true };
+
+    /// What a start says that is told to end before Kafka has answered, and what stands in `/readyz` by then.
+    fn begin(configuration: &str) -> (Vec<String>, Vec<String>) {
+        let settings = Settings::load(configuration, []).unwrap();
+        let health = Health::default();
+        let (shutdown, ending) = Shutdown::new();
+        shutdown.end();
+        let cluster = cluster(&settings).unwrap_or_else(|_| panic!("no password file is named"));
+        let refusal = Running::start(&settings, &cluster, BOTH, &health, &ending).err().expect("told to end");
+        (Failure::from(refusal).lines, health.report().1)
+    }
+
+    #[test]
+    fn no_part_is_missing_from_readiness_while_the_process_starts() {
+        let (_, parts) = begin(
+            "[kafka]\nbrokers = \"127.0.0.1:1\"\n[ingest]\nname = \"a\"\n[[ingest.feeds]]\nname = \"main\"\n\
+             url = \"mqtt://127.0.0.1:1\"\n[detect]\nname = \"d-0\"\n",
+        );
+        for part in ["detector", "feed main lane duress", "feed main lane reports"] {
+            assert!(parts.iter().any(|line| line.starts_with(&format!("{part}: NOT READY"))), "{part} in {parts:?}");
+        }
+    }
+
+    #[test]
+    fn sections_that_are_missing_are_named_all_at_once() {
+        let (said, _) = begin("[kafka]\nbrokers = \"127.0.0.1:1\"\n");
+        assert!(said.len() == 2 && said[0].starts_with("ingest") && said[1].starts_with("detect"), "{said:?}");
     }
 }

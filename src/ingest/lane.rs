@@ -96,7 +96,7 @@ impl LaneTask {
             keeps_session: true,
             filters,
         };
-        let part = format!("feed {} lane {}", post.feed.name, post.lane.as_str());
+        let part = super::part(&post.feed, post.lane);
         Self {
             kafka: KafkaAnswers::new(&parts.health, &part, clock::wall_millis()),
             probe_due_at: None,

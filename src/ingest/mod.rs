@@ -90,6 +90,20 @@ pub struct Ground {
     pub ending: Ending,
 }
 
+/// Says of every lane that it has not begun: until its ingester stands, a process must not look ready.
+pub fn announce(settings: &IngestSettings, health: &Health) {
+    for feed in &settings.feeds {
+        for lane in Lane::ALL {
+            health.not_ready(&part(feed, lane), Entry::RulebookUnread, "not begun: Kafka's topics and the rulebook come first");
+        }
+    }
+}
+
+/// A lane's name in `/readyz`.
+fn part(feed: &FeedSettings, lane: Lane) -> String {
+    format!("feed {} lane {}", feed.name, lane.as_str())
+}
+
 /// A running ingester.
 pub struct Ingester {
     threads: Vec<JoinHandle<()>>,
@@ -168,7 +182,7 @@ fn start_feed(
             health: ground.health.clone(),
             ending: ground.ending.clone(),
         };
-        ground.health.not_ready(&format!("feed {} lane {}", feed.name, lane.as_str()), Entry::MqttConnection, "connecting");
+        ground.health.not_ready(&part(feed, lane), Entry::MqttConnection, "connecting");
         threads.push(thread(&format!("{}-{}", feed.name, lane.as_str()), LaneTask::new(parts).run())?);
     }
     let publishing = || Publishing {

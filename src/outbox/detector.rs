@@ -49,6 +49,11 @@ pub struct DetectorParts {
     pub ending: Ending,
 }
 
+/// Says that the detector has not begun: until it has, a process must not look ready.
+pub fn announce(health: &Health) {
+    health.not_ready(PART, Entry::RulebookUnread, "not begun: Kafka's topics and the rulebook come first");
+}
+
 /// Runs until the end is called.
 ///
 /// # Errors

@@ -9,4 +9,4 @@ mod detector;
 mod heartbeat;
 mod owned;
 
-pub use detector::{DetectorParts, detect};
+pub use detector::{DetectorParts, announce, detect};

@@ -5,6 +5,8 @@
 mod check;
 mod check_device;
 mod constant_payload;
+#[cfg(feature = "demo")]
+mod demonstration;
 mod detector_killed;
 mod faults;
 mod first_hour;
