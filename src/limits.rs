@@ -32,6 +32,12 @@ const _: () = assert!(
 
 /// Messages in flight to a lane. Mosquitto's default of 20 would cap a lane at 20 per Kafka round trip.
 pub const RECEIVE_MAXIMUM: u16 = 1_000;
+/// To the duress lane all that MQTT can count: while one press waits for a partition that has no leader, those behind it, our own probes
+/// among them, are stored but cannot be acknowledged, and past this the broker hands over no more.
+pub const DURESS_RECEIVE_MAXIMUM: u16 = u16::MAX;
+/// Reports may gather for so long before they are read together, instead of one by one as they come. No longer than Kafka's producer let them wait for
+/// company before; a lone report does not wait.
+pub const REPORTS_GATHER_MILLIS: u64 = 2;
 /// Requests that a connection can hold: an acknowledgement for every packet id there is, and its subscribe. The receive maximum is no
 /// bound to lean on: Mosquitto 2.0.11 exceeds it when a session with a backlog comes back. Room is taken only as it is needed.
 pub const CLIENT_REQUESTS_MAX: usize = u16::MAX as usize + 1;

@@ -36,6 +36,10 @@ pub(super) struct Purpose {
     pub(super) filters: Vec<String>,
     /// Whether the broker keeps what comes while we are away.
     pub(super) keeps_session: bool,
+    /// How long messages may gather before they are read; with any time at all the connection needs a thread of its own.
+    pub(super) gather: Duration,
+    /// Messages that the broker may have on their way to us.
+    pub(super) receive_maximum: u16,
 }
 
 /// Why a connection is over.
@@ -117,7 +121,7 @@ impl Connection {
         let (requests, asked) = mpsc::channel(limits::CLIENT_REQUESTS_MAX);
         let (sender, events) = mpsc::channel(limits::CLIENT_EVENTS_MAX);
         let address = (endpoint.host.clone(), endpoint.port);
-        let task = tokio::spawn(wire::serve(address, greeting(endpoint, purpose), asked, sender));
+        let task = tokio::spawn(wire::serve(address, greeting(endpoint, purpose), purpose.gather, asked, sender));
         Self { requests, events, task, filters: purpose.filters.clone(), heard_at: tokio::time::Instant::now() }
     }
 
@@ -241,7 +245,7 @@ impl Connection {
 fn greeting(endpoint: &Endpoint, purpose: &Purpose) -> (Connect, Option<Login>) {
     let properties = ConnectProperties {
         session_expiry_interval: Some(if purpose.keeps_session { limits::SESSION_EXPIRY_SECONDS } else { 0 }),
-        receive_maximum: Some(limits::RECEIVE_MAXIMUM),
+        receive_maximum: Some(purpose.receive_maximum),
         max_packet_size: Some(limits::CLIENT_PACKET_BYTES_MAX),
         ..ConnectProperties::new()
     };

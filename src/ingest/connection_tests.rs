@@ -15,8 +15,18 @@ fn put(packet: &Packet, bytes: &mut BytesMut) {
     packet.write(bytes, None).unwrap();
 }
 
-/// Answers greeting and subscription, then writes the backlog as fast as TCP takes it while it counts what comes back.
-fn broker(listener: &TcpListener) -> u32 {
+fn purpose() -> Purpose {
+    Purpose {
+        client_id: "test".into(),
+        filters: vec!["lw/v1/+/report".into()],
+        keeps_session: true,
+        gather: Duration::from_millis(2),
+        receive_maximum: 1_000,
+    }
+}
+
+/// Answers greeting and subscription.
+fn accept(listener: &TcpListener) -> (TcpStream, BytesMut) {
     let (mut stream, _) = listener.accept().unwrap();
     let mut input = BytesMut::new();
     let mut output = BytesMut::new();
@@ -26,6 +36,14 @@ fn broker(listener: &TcpListener) -> u32 {
     let Packet::Subscribe(subscribe) = next(&mut stream, &mut input) else { panic!("a lane subscribes first") };
     let granted = vec![SubscribeReasonCode::Success(QoS::AtLeastOnce)];
     put(&Packet::SubAck(SubAck { pkid: subscribe.pkid, return_codes: granted, properties: None }), &mut output);
+    stream.write_all(&output).unwrap();
+    (stream, input)
+}
+
+/// Writes the backlog as fast as TCP takes it while it counts what comes back.
+fn broker(listener: &TcpListener) -> u32 {
+    let (mut stream, mut input) = accept(listener);
+    let mut output = BytesMut::new();
     for number in 0..BACKLOG {
         let mut publish = Publish::new("lw/v1/dev-1/report", QoS::AtLeastOnce, vec![b'x'; 200], None);
         publish.pkid = u16::try_from(1 + number % 65_535).unwrap();
@@ -59,11 +77,10 @@ fn next(stream: &mut TcpStream, input: &mut BytesMut) -> Packet {
 fn a_backlog_past_the_receive_maximum_is_acknowledged_and_ends_no_connection() {
     let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let endpoint = Endpoint { host: "127.0.0.1".into(), port: listener.local_addr().unwrap().port(), credentials: None };
-    let purpose = Purpose { client_id: "test".into(), filters: vec!["lw/v1/+/report".into()], keeps_session: true };
     let broker = std::thread::spawn(move || broker(&listener));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let connection = runtime.block_on(async {
-        let mut connection = Connection::open(&endpoint, &purpose);
+        let mut connection = Connection::open(&endpoint, &purpose());
         let mut taken = 0;
         while taken < BACKLOG {
             match connection.next().await {
@@ -81,4 +98,43 @@ fn a_backlog_past_the_receive_maximum_is_acknowledged_and_ends_no_connection() {
     });
     assert_eq!(broker.join().unwrap(), BACKLOG);
     drop(connection);
+}
+
+/// What a connection tells of a broker that grants the subscription, writes these bytes and closes.
+fn told(bytes: Vec<u8>) -> Vec<Happening> {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let endpoint = Endpoint { host: "127.0.0.1".into(), port: listener.local_addr().unwrap().port(), credentials: None };
+    let broker = std::thread::spawn(move || accept(&listener).0.write_all(&bytes).unwrap());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let happenings = runtime.block_on(async {
+        let mut connection = Connection::open(&endpoint, &purpose());
+        let mut happenings = Vec::new();
+        while !matches!(happenings.last(), Some(Happening::Ended(_))) {
+            happenings.push(connection.next().await);
+        }
+        happenings
+    });
+    broker.join().unwrap();
+    happenings
+}
+
+#[test]
+fn a_take_over_that_mosquitto_names_is_known_by_its_name() {
+    let happenings = told(vec![0xE0, 0x01, 0x8E]);
+    assert!(matches!(happenings.last(), Some(Happening::Ended(End::TakenOver))), "{happenings:?}");
+}
+
+#[test]
+fn what_came_before_something_that_cannot_be_read_is_heard() {
+    let mut bytes = BytesMut::new();
+    let mut publish = Publish::new("lw/v1/dev-1/report", QoS::AtLeastOnce, "help", None);
+    publish.pkid = 1;
+    put(&Packet::Publish(publish), &mut bytes);
+    bytes.extend_from_slice(&[0x20, 0x01, 0x00]);
+    let happenings = told(bytes.to_vec());
+    let [.., Happening::Message(message), Happening::Ended(End::Broken(trouble))] = &happenings[..] else {
+        panic!("{happenings:?}")
+    };
+    assert_eq!(&message.payload[..], b"help");
+    assert!(trouble.why.contains("no MQTT 5"), "{}", trouble.why);
 }

@@ -34,6 +34,8 @@ use std::sync::Arc;
 const KAFKA_ANSWERS_WITHIN: Duration = Duration::from_millis(limits::KAFKA_SILENT_MILLIS.unsigned_abs());
 /// The ticket of records that no message waits for.
 const NOBODY: Ticket = Ticket(u64::MAX);
+/// Outcomes taken at once: as many as a lane of reports has on their way at most.
+const DELIVERIES_AT_ONCE: usize = 1_024;
 
 /// What a lane is made of.
 pub(super) struct Parts {
@@ -95,6 +97,8 @@ impl LaneTask {
             client_id: format!("lonewatch-{}-{}-{}", post.ingester, post.feed.name, post.lane.as_str()),
             keeps_session: true,
             filters,
+            gather: post.lane.gather(),
+            receive_maximum: post.lane.receive_maximum(),
         };
         let part = super::part(&post.feed, post.lane);
         Self {
@@ -184,12 +188,15 @@ impl LaneTask {
         self.accepted = false;
         self.connected_at = IngestMillis::new(clock::wall_millis());
         let mut second = tokio::time::interval(Duration::from_secs(1));
+        let mut deliveries = Vec::with_capacity(DELIVERIES_AT_ONCE);
         let over = loop {
             let turn = tokio::select! {
                 biased;
                 () = self.parts.ending.wait() => break Over::Ending,
                 _ = second.tick() => self.look(&ring, Now::read()),
-                delivery = self.parts.deliveries.next() => self.delivered(delivery.as_ref(), &mut ring, &connection),
+                _count = self.parts.deliveries.next_many(&mut deliveries, DELIVERIES_AT_ONCE) => {
+                    self.delivered(&mut deliveries, &mut ring, &connection)
+                }
                 happening = connection.next(), if self.parts.writer.has_room() => {
                     if let Happening::Ended(end) = happening {
                         break Over::Ended(end);
@@ -398,15 +405,23 @@ impl LaneTask {
         }
     }
 
+    /// Takes outcomes, and acknowledges once for all of them.
     fn delivered(
         &mut self,
-        delivery: Option<&Delivery>,
+        deliveries: &mut Vec<Delivery>,
         ring: &mut AckRing<Waiting>,
         connection: &Connection,
     ) -> Result<(), Trouble> {
-        let Some(&Delivery { ticket, outcome, .. }) = delivery else {
+        if deliveries.is_empty() {
             return Err(Trouble::new(Entry::SystemResources, "the Kafka writer has ended"));
-        };
+        }
+        for delivery in deliveries.drain(..) {
+            self.settled(&delivery, ring)?;
+        }
+        self.acknowledge(ring, connection)
+    }
+
+    fn settled(&mut self, &Delivery { ticket, outcome, .. }: &Delivery, ring: &mut AckRing<Waiting>) -> Result<(), Trouble> {
         match outcome {
             Outcome::Stored => {
                 self.kafka.answered(clock::wall_millis());
@@ -424,7 +439,7 @@ impl LaneTask {
                 self.refused(ticket, reason.as_str(), ring);
             }
         }
-        self.acknowledge(ring, connection)
+        Ok(())
     }
 
     /// One record cannot be stored: the message's bytes go to quarantine in its place, once. What is refused beyond that is given up,
@@ -519,8 +534,10 @@ impl LaneTask {
     /// The end in good order: nothing more is read, what was read is stored and acknowledged, as far as Kafka answers in time.
     async fn drain(&mut self, ring: &mut AckRing<Waiting>, connection: &Connection) {
         let deadline = tokio::time::Instant::now() + Duration::from_millis(limits::DRAIN_MILLIS);
+        let mut deliveries = Vec::with_capacity(DELIVERIES_AT_ONCE);
         while ring.len() > 0 {
-            let Ok(delivery) = tokio::time::timeout_at(deadline, self.parts.deliveries.next()).await else {
+            let waited = self.parts.deliveries.next_many(&mut deliveries, DELIVERIES_AT_ONCE);
+            let Ok(_count) = tokio::time::timeout_at(deadline, waited).await else {
                 tracing::warn!(
                     part = self.part,
                     messages = ring.len(),
@@ -528,7 +545,7 @@ impl LaneTask {
                 );
                 return;
             };
-            if let Err(Trouble { why, .. }) = self.delivered(delivery.as_ref(), ring, connection) {
+            if let Err(Trouble { why, .. }) = self.delivered(&mut deliveries, ring, connection) {
                 tracing::warn!(part = self.part, why, "stopped draining");
                 return;
             }
@@ -542,6 +559,22 @@ impl Lane {
         match self {
             Self::Duress => crate::kafka::Urgency::Duress,
             Self::Reports => crate::kafka::Urgency::Reports,
+        }
+    }
+
+    /// How long a lane's messages may gather before they are read.
+    const fn gather(self) -> Duration {
+        match self {
+            Self::Duress => Duration::ZERO,
+            Self::Reports => Duration::from_millis(limits::REPORTS_GATHER_MILLIS),
+        }
+    }
+
+    /// Messages that the broker may have on their way to a lane.
+    const fn receive_maximum(self) -> u16 {
+        match self {
+            Self::Duress => limits::DURESS_RECEIVE_MAXIMUM,
+            Self::Reports => limits::RECEIVE_MAXIMUM,
         }
     }
 }

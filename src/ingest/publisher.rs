@@ -161,6 +161,8 @@ impl Publishing {
             client_id: format!("lonewatch-{}-{}-{role}", self.ingester, self.feed.name),
             filters: Vec::new(),
             keeps_session: false,
+            gather: Duration::ZERO,
+            receive_maximum: limits::RECEIVE_MAXIMUM,
         };
         Connection::open(&self.endpoint, &purpose)
     }

@@ -3,25 +3,31 @@
 //! The packets are rumqttc's, its event loop is not: where acknowledgements and messages are both due it takes ten messages for each
 //! acknowledgement that it sends, so a broker that hands out a backlog past our receive maximum (Mosquitto 2.0.11 does) outruns the
 //! acknowledgements until no room is left for them. Here what is to be sent goes first, and all of it that waits leaves in one write.
-//! Nothing more is read while what was read waits for its taker, so TCP holds back what we cannot take; pings go on meanwhile.
+//! Nothing more is read while what was read waits for its taker, so TCP holds back what we cannot take; pings go on meanwhile. What ends
+//! a connection is told after all that came before it.
+//!
+//! Where messages may gather, the thread sleeps between two reads instead of waiting for each packet: at 5,000 reports a second most of
+//! what ingest cost was being woken for every one of them (docs/PERFORMANCE.md).
 
 use std::collections::VecDeque;
 use std::io::ErrorKind;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use rumqttc::v5::mqttbytes::Error;
 use rumqttc::v5::mqttbytes::v5::{ConnAck, Connect, ConnectReturnCode, Login, Packet, PingReq, Publish};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{ReadHalf, WriteHalf};
 use tokio::sync::mpsc::{Receiver, Sender};
-use tokio::time::{Interval, MissedTickBehavior};
+use tokio::time::{Instant, Interval, MissedTickBehavior};
 
+use super::packet;
 use crate::limits;
 
 /// What is read at once: some hundred reports.
 const READ_BYTES: usize = 64 * 1024;
+/// A read that brings this much shows that more waits: nothing need gather.
+const MUCH_BYTES: usize = READ_BYTES / 2;
 /// Requests taken at once. An acknowledgement is 4 bytes, so one write has room for all of them.
 const REQUESTS_AT_ONCE: usize = 1_024;
 /// What waits to be written before requests have to wait.
@@ -62,16 +68,23 @@ struct Wire {
     in_flight_max: u16,
     packet_id: u16,
     packet_bytes_max: Option<u32>,
+    /// How long messages gather after a read.
+    gather: Duration,
+    gathers_until: Instant,
+    /// What ends the connection, once all that came before it is taken.
+    broken: Option<Fault>,
 }
 
-/// Connects and serves until the connection ends, or whoever asked for it is gone.
+/// Connects and serves until the connection ends, or whoever asked for it is gone. With a time to gather it may block its thread for so
+/// long: only for a runtime that has nothing else to do.
 pub(super) async fn serve(
     address: (String, u16),
     opening: (Connect, Option<Login>),
+    gather: Duration,
     mut requests: Receiver<Packet>,
     events: Sender<Result<Packet, Fault>>,
 ) {
-    let mut wire = Wire::new();
+    let mut wire = Wire::new(gather);
     let within = Duration::from_secs(limits::MQTT_CONNECT_SECONDS);
     let ended = match tokio::time::timeout(within, wire.open(address, opening)).await {
         Err(_) => Err(Fault::new(format!("the broker has not accepted us within {} s", limits::MQTT_CONNECT_SECONDS))),
@@ -89,8 +102,11 @@ pub(super) async fn serve(
 }
 
 impl Wire {
-    fn new() -> Self {
+    fn new(gather: Duration) -> Self {
         Self {
+            gather,
+            gathers_until: Instant::now(),
+            broken: None,
             input: BytesMut::with_capacity(READ_BYTES),
             output: BytesMut::new(),
             arrived: VecDeque::new(),
@@ -144,10 +160,15 @@ impl Wire {
         requests: &mut Receiver<Packet>,
         events: &Sender<Result<Packet, Fault>>,
     ) -> Result<(), Fault> {
-        let (mut reader, mut writer) = stream.split();
+        let (reader, mut writer) = stream.split();
         let mut asked = Vec::with_capacity(REQUESTS_AT_ONCE);
-        self.take_input()?;
+        self.take_input();
         loop {
+            if self.arrived.is_empty()
+                && let Some(fault) = self.broken.take()
+            {
+                return Err(fault);
+            }
             tokio::select! {
                 biased;
                 _ = ping.tick() => self.put(&Packet::PingReq(PingReq))?,
@@ -164,8 +185,13 @@ impl Wire {
                         self.request(request)?;
                     }
                 }
-                written = writer.write_buf(&mut self.output), if !self.output.is_empty() => {
-                    written.map_err(|fault| Fault::of(&fault, "write"))?;
+                written = writer.write_buf(&mut self.output), if !self.output.is_empty() && self.broken.is_none() => {
+                    if let Err(fault) = written {
+                        // The broker's last words may say why; they stand in the socket before the end.
+                        while matches!(reader.try_read_buf(&mut self.input), Ok(count) if count > 0) {}
+                        self.take_input();
+                        self.broken.get_or_insert_with(|| Fault::of(&fault, "write"));
+                    }
                 }
                 room = events.reserve(), if !self.arrived.is_empty() => {
                     let Ok(room) = room else { return Ok(()) };
@@ -174,12 +200,36 @@ impl Wire {
                     }
                     self.hand_over(events);
                 }
-                read = reader.read_buf(&mut self.input), if self.arrived.is_empty() => {
-                    come(read)?;
-                    self.take_input()?;
+                ready = reader.readable(), if self.arrived.is_empty() => {
+                    ready.map_err(|fault| Fault::of(&fault, "read"))?;
+                    self.read(&reader)?;
                     self.hand_over(events);
                 }
             }
+        }
+    }
+
+    /// Reads what is there, after it has gathered.
+    fn read(&mut self, reader: &ReadHalf<'_>) -> Result<(), Fault> {
+        self.let_gather();
+        match reader.try_read_buf(&mut self.input) {
+            Err(fault) if fault.kind() == ErrorKind::WouldBlock => return Ok(()),
+            read => {
+                if come(read)? < MUCH_BYTES {
+                    self.gathers_until = Instant::now() + self.gather;
+                }
+            }
+        }
+        self.take_input();
+        Ok(())
+    }
+
+    /// Sleeps for what is left of the time to gather. Not a timer of the runtime: while it waits for that, every packet would wake it.
+    #[allow(clippy::disallowed_methods, reason = "bounded by milliseconds, on a thread that has nothing else to do")]
+    fn let_gather(&self) {
+        let left = self.gathers_until.saturating_duration_since(Instant::now());
+        if !left.is_zero() {
+            std::thread::sleep(left);
         }
     }
 
@@ -208,27 +258,34 @@ impl Wire {
         }
     }
 
-    /// Reads all packets that are there whole.
-    fn take_input(&mut self) -> Result<(), Fault> {
-        while let Some(packet) = self.next_packet()? {
-            if matches!(packet, Packet::PubAck(_)) {
-                self.in_flight = self.in_flight.saturating_sub(1);
-                self.release()?;
+    /// Takes all packets that are there whole.
+    fn take_input(&mut self) {
+        while self.broken.is_none() {
+            let taken = self.next_packet().and_then(|packet| {
+                let acknowledged = matches!(packet, Some(Packet::PubAck(_)));
+                let Some(packet) = packet else { return Ok(false) };
+                self.arrived.push_back(packet);
+                if acknowledged {
+                    self.in_flight = self.in_flight.saturating_sub(1);
+                    self.release()?;
+                }
+                Ok(true)
+            });
+            match taken {
+                Ok(true) => {}
+                Ok(false) => return,
+                Err(fault) => self.broken = Some(fault),
             }
-            self.arrived.push_back(packet);
         }
-        Ok(())
     }
 
     fn next_packet(&mut self) -> Result<Option<Packet>, Fault> {
-        match Packet::read(&mut self.input, Some(limits::CLIENT_PACKET_BYTES_MAX)) {
-            Ok(packet) => Ok(Some(packet)),
-            Err(Error::InsufficientBytes(missing)) => {
-                self.input.reserve(missing.max(READ_BYTES));
-                Ok(None)
-            }
-            Err(fault) => Err(Fault::new(format!("the broker sends what is no MQTT 5: {fault}"))),
+        let packet = packet::take(&mut self.input, limits::CLIENT_PACKET_BYTES_MAX as usize)
+            .map_err(|fault| Fault::new(format!("the broker sends what is no MQTT 5: {fault}")))?;
+        if packet.is_none() {
+            self.input.reserve(READ_BYTES);
         }
+        Ok(packet)
     }
 
     fn request(&mut self, request: Packet) -> Result<(), Fault> {
@@ -269,10 +326,10 @@ impl Wire {
 }
 
 /// Nothing to read any more is an end.
-fn come(read: std::io::Result<usize>) -> Result<(), Fault> {
+fn come(read: std::io::Result<usize>) -> Result<usize, Fault> {
     match read {
         Ok(0) => Err(Fault::Closed),
-        Ok(_) => Ok(()),
+        Ok(count) => Ok(count),
         Err(fault) => Err(Fault::of(&fault, "read")),
     }
 }

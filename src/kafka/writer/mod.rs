@@ -102,7 +102,7 @@ impl RefusedReason {
 pub enum Urgency {
     /// Presses, alerts, heartbeats: each record leaves at once, a silent broker is given up after 5 s.
     Duress,
-    /// Reports: up to 2 ms wait for company, which makes one request of many records.
+    /// Reports: half a millisecond's wait for company makes one request of many records.
     Reports,
 }
 
@@ -205,6 +205,14 @@ impl Deliveries {
     pub async fn next(&mut self) -> Option<Delivery> {
         let delivery = self.receiver.recv().await;
         self.taken(delivery)
+    }
+
+    /// The next outcomes, awaited, in order: as many as are there, up to `limit`. None once the writer is dropped and everything is taken.
+    /// Cancel-safe.
+    pub async fn next_many(&mut self, outcomes: &mut Vec<Delivery>, limit: usize) -> usize {
+        let count = self.receiver.recv_many(outcomes, limit).await;
+        self.occupied.fetch_sub(count, Ordering::Relaxed);
+        count
     }
 
     /// The next outcome, if one is there.
