@@ -30,6 +30,8 @@ pub mod metrics;
 #[cfg(feature = "io")]
 pub mod outbox;
 pub mod position;
+#[cfg(feature = "io")]
+pub mod priority;
 pub mod redact;
 pub mod rulebook;
 #[cfg(feature = "io")]

@@ -26,6 +26,7 @@ use crate::ids::{CentreName, FeedName, Incarnation};
 use crate::journal::PartitionCount;
 use crate::kafka::{Cluster, Fault, TopicNames, Writer};
 use crate::limits;
+use crate::priority;
 use crate::redact::Redacted;
 use crate::rulebook::Rulebook;
 use crate::runbook::Entry;
@@ -184,7 +185,14 @@ fn start_feed(
             ending: ground.ending.clone(),
         };
         ground.health.not_ready(&part(feed, lane), Entry::MqttConnection, "connecting");
-        threads.push(thread(&format!("{}-{}", feed.name, lane.as_str()), LaneTask::new(parts).run())?);
+        let task = LaneTask::new(parts).run();
+        let task = async move {
+            if lane == Lane::Reports {
+                priority::give_way();
+            }
+            task.await;
+        };
+        threads.push(thread(&format!("{}-{}", feed.name, lane.as_str()), task)?);
     }
     let publishing = || Publishing {
         feed: feed.clone(),

@@ -6,7 +6,7 @@ use crate::tree::{TextFile, word_places};
 /// Root files open to all: names, bounds, clocks as types.
 const PURE_ROOT: [&str; 9] = ["alert", "ids", "lib", "limits", "position", "redact", "runbook", "time", "watch"];
 /// Root files of the outside world. They may know the pure folders (a metric's labels are their enums), and no other.
-const IO_ROOT: [&str; 7] = ["admin", "clock", "health", "logging", "main", "metrics", "shutdown"];
+const IO_ROOT: [&str; 8] = ["admin", "clock", "health", "logging", "main", "metrics", "priority", "shutdown"];
 
 /// A folder, and the folders that it may know beside the pure root files.
 struct Area {
@@ -33,7 +33,7 @@ const AREAS: [Area; 13] = [
 ];
 
 /// Crates and parts of the standard library that reach outside, read a clock or ask chance.
-const OUTSIDE_CRATES: [&str; 13] = [
+const OUTSIDE_CRATES: [&str; 14] = [
     "anstream",
     "axum",
     "clap",
@@ -44,6 +44,7 @@ const OUTSIDE_CRATES: [&str; 13] = [
     "rdkafka",
     "rumqttc",
     "rumqttd",
+    "rustix",
     "tokio",
     "tracing",
     "tracing_subscriber",

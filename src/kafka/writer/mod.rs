@@ -26,6 +26,7 @@ use super::fault::Fault;
 use crate::clock;
 use crate::journal::{Partition, PartitionCount};
 use crate::limits;
+use crate::priority;
 
 /// The caller's own number for a record; comes back with its outcome.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -133,8 +134,22 @@ impl Writer {
         partitions: PartitionCount,
     ) -> Result<(Self, Deliveries), Fault> {
         let (sender, receiver) = unbounded_channel();
-        let shared = Shared::open(client::config(cluster, client_id, urgency), sender, !cluster.is_embedded())?;
-        let thread = client::start_thread(&shared)?;
+        let open = || {
+            let shared = Shared::open(client::config(cluster, client_id, urgency), sender, !cluster.is_embedded())?;
+            let thread = client::start_thread(&shared)?;
+            Ok((shared, thread))
+        };
+        let (shared, thread) = match urgency {
+            Urgency::Duress => open()?,
+            // On a thread that gives way, for its threads to do so too.
+            Urgency::Reports => std::thread::scope(|scope| {
+                let opening = scope.spawn(|| {
+                    priority::give_way();
+                    open()
+                });
+                opening.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            })?,
+        };
         let occupied = Arc::new(AtomicUsize::new(0));
         let deliveries = Deliveries { receiver, occupied: Arc::clone(&occupied) };
         Ok((Self { shared, thread: Some(thread), occupied, partitions }, deliveries))
