@@ -38,9 +38,9 @@ pub const DURESS_RECEIVE_MAXIMUM: u16 = u16::MAX;
 /// Reports may gather for so long before they are read together, instead of one by one as they come. No longer than Kafka's producer let them wait for
 /// company before; a lone report does not wait.
 pub const REPORTS_GATHER_MILLIS: u64 = 2;
-/// The nice value of the threads that serve reports: where cores are short, a press gets one first. The kernel then gives them about a tenth of the
-/// weight of the others, not nothing.
-pub const REPORTS_NICE: i32 = 10;
+/// By how much the threads that serve reports are nicer than the others: where cores are short, a press gets one first. The kernel then gives
+/// them about a tenth of the weight of the others, not nothing.
+pub const REPORTS_NICER_BY: i32 = 10;
 /// Requests that a connection can hold: an acknowledgement for every packet id there is, and its subscribe. The receive maximum is no
 /// bound to lean on: Mosquitto 2.0.11 exceeds it when a session with a backlog comes back. Room is taken only as it is needed.
 pub const CLIENT_REQUESTS_MAX: usize = u16::MAX as usize + 1;

@@ -21,6 +21,7 @@ mod poison;
 mod press_past_a_backlog;
 mod probes_refused;
 mod refused_for_good;
+mod reports_give_way;
 mod rig;
 mod rig_itself;
 mod same_journal_twice;
