@@ -5,11 +5,19 @@ use serde_json::{Map, Value};
 
 use super::rejected::{Reject, RejectReason};
 use crate::limits;
+use crate::position::Position;
+use crate::time::DeviceMillis;
 
-/// Reads JSON, and tells bytes that are not text, text that is not JSON, and JSON of the wrong shape apart.
+/// The widest error circle that is kept, in centimetres: what is said to be wider is no more exact than this.
+const ACCURACY_CM_MAX: u32 = 4_000_000_000;
+
+/// Reads JSON, and tells bytes that are too many, no text, text that is not JSON, and JSON of the wrong shape apart.
 pub(super) fn parse<'a, T: Deserialize<'a>>(payload: &'a [u8]) -> Result<T, Reject> {
     if payload.is_empty() {
         return Err(Reject::new(RejectReason::Empty, "no bytes; send a JSON object"));
+    }
+    if payload.len() > limits::DECODED_BYTES_MAX {
+        return Err(Reject::too_large(payload));
     }
     let text = std::str::from_utf8(payload)
         .map_err(|fault| Reject::new(RejectReason::NotUtf8, format!("not UTF-8 from byte {}", fault.valid_up_to())))?;
@@ -26,6 +34,48 @@ pub(super) fn parse<'a, T: Deserialize<'a>>(payload: &'a [u8]) -> Result<T, Reje
         return Err(Reject::new(RejectReason::WrongShape, "a list; send each message by itself, as a JSON object"));
     }
     Ok(read)
+}
+
+/// The fields of an object that is JSON, or would be if every bare word and number that JSON does not know (`nan`, `1e999`) were null.
+pub(super) fn parse_mended(payload: &[u8]) -> Option<Map<String, Value>> {
+    if payload.len() > limits::DECODED_BYTES_MAX {
+        return None;
+    }
+    let text = String::from_utf8_lossy(payload);
+    serde_json::from_str(&text).or_else(|_| serde_json::from_str(&without_odd_words(&text))).ok()
+}
+
+/// The text with null in place of each bare word that is none of JSON's.
+fn without_odd_words(text: &str) -> String {
+    let is_of_word = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.' | '_');
+    let mut mended = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(first) = rest.chars().next() {
+        let end = match first {
+            '"' => end_of_string(rest),
+            _ if is_of_word(first) => rest.find(|c| !is_of_word(c)).unwrap_or(rest.len()),
+            _ => first.len_utf8(),
+        };
+        let (part, after) = rest.split_at(end);
+        let odd = is_of_word(first) && serde_json::from_str::<Value>(part).is_err();
+        mended.push_str(if odd { "null" } else { part });
+        rest = after;
+    }
+    mended
+}
+
+/// Behind the closing quote of the string that the text begins with, or the text's end.
+fn end_of_string(text: &str) -> usize {
+    let mut escaped = false;
+    for (at, byte) in text.bytes().enumerate().skip(1) {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = true,
+            b'"' => return at + 1,
+            _ => {}
+        }
+    }
+    text.len()
 }
 
 /// A JSON object whose fields are asked for one by one. A field that is missing, null or of another type counts as absent, so that
@@ -59,6 +109,21 @@ impl<'a> Object<'a> {
         self.0.get(name)?.as_bool()
     }
 
+    pub(super) fn whole(self, name: &str) -> Option<u64> {
+        self.0.get(name)?.as_u64()
+    }
+
+    pub(super) fn time(self, name: &str) -> Option<DeviceMillis> {
+        self.0.get(name)?.as_i64().map(DeviceMillis::new)
+    }
+
+    /// A text, or the texts in a list.
+    pub(super) fn words(self, name: &str) -> impl Iterator<Item = &'a str> + use<'a> {
+        let value = self.0.get(name);
+        let listed = value.and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
+        value.and_then(Value::as_str).into_iter().chain(listed)
+    }
+
     /// A text that can serve as a message's own id.
     pub(super) fn own_id(self, name: &str) -> Option<String> {
         self.text(name).filter(|id| (1..=limits::OWN_ID_BYTES_MAX).contains(&id.len())).map(str::to_owned)
@@ -67,6 +132,15 @@ impl<'a> Object<'a> {
     /// A number as hundredths; none where it cannot be one, such as the -1 by which phones say that they do not know.
     pub(super) fn centi(self, name: &str) -> Option<u32> {
         centi(name, self.number(name)?).ok()
+    }
+
+    /// The radius of an error circle in centimetres: the default where it is not said, or is 0, which is how many say so.
+    pub(super) fn accuracy_cm(self, name: &str, default_cm: u32) -> u32 {
+        match self.number(name) {
+            Some(metres) if metres > f64::from(ACCURACY_CM_MAX / 100) => ACCURACY_CM_MAX,
+            Some(metres) => centi(name, metres).ok().filter(|cm| *cm > 0).unwrap_or(default_cm),
+            None => default_cm,
+        }
     }
 
     pub(super) fn signed_centi(self, name: &str) -> Option<i32> {
@@ -95,6 +169,15 @@ fn nested_too_deep(text: &str) -> bool {
         }
     }
     false
+}
+
+/// The place of a fix. None at exactly 0, 0: off Africa's coast, to 11 mm, is where trackers stand that have no place yet and say that
+/// it is valid.
+pub(super) fn place(of: &str, lat: f64, lon: f64) -> Result<Option<Position>, Reject> {
+    let place = Position::from_degrees(lat, lon).ok_or_else(|| {
+        Reject::new(RejectReason::OutOfRange, format!("{of}: latitude is within ±90 and longitude within ±180 degrees"))
+    })?;
+    Ok(Some(place).filter(|place| (place.lat_e7(), place.lon_e7()) != (0, 0)))
 }
 
 /// A whole percent from 0 to 100.
@@ -146,6 +229,27 @@ mod tests {
         let object = Object::new(&fields);
         assert_eq!((object.centi("a"), object.signed_centi("a")), (None, Some(-100)));
         assert_eq!((object.percent("a"), object.number("b"), object.centi("d")), (None, None, None));
+        assert_eq!(object.words("b").chain(object.words("a")).collect::<Vec<_>>(), ["x"]);
         assert!(!object.has("c") && object.has("b") && object.own_id("e").is_none() && object.object("b").is_none());
+    }
+    #[test]
+    fn an_absurd_accuracy_is_the_worst_and_not_the_default() {
+        let fields = parse::<Map<String, Value>>(br#"{"a":12,"b":4e7,"c":4.1e7,"d":1e300,"e":0,"f":-1,"g":"x"}"#).unwrap();
+        let said = |name: &str| Object::new(&fields).accuracy_cm(name, 5_000);
+        assert_eq!(["a", "b", "c", "d"].map(said), [1_200, ACCURACY_CM_MAX, ACCURACY_CM_MAX, ACCURACY_CM_MAX]);
+        assert_eq!(["e", "f", "g", "h"].map(said), [5_000; 4]);
+    }
+
+    #[test]
+    fn words_that_json_does_not_know_cost_no_other_field() {
+        let fields =
+            parse_mended(br#"{"id":"nan, \"1e999","a":nan,"b":[-inf,1.5,True,true],"c":1e999,"d":null,"e":.5}"#).unwrap();
+        assert_eq!(
+            Value::Object(fields).to_string(),
+            r#"{"a":null,"b":[null,1.5,null,true],"c":null,"d":null,"e":null,"id":"nan, \"1e999"}"#
+        );
+        for hopeless in [&b"nan"[..], b"{", b"[nan]", b"{\"a\":nan", b"\"", &[b'{'; 9_000]] {
+            assert_eq!(parse_mended(hopeless), None);
+        }
     }
 }

@@ -4,6 +4,7 @@
 
 mod iso_time;
 mod json;
+mod last_resort;
 pub mod mqtt_topic;
 mod native;
 mod owntracks;
@@ -78,14 +79,16 @@ impl Decoder {
     /// # Errors
     /// A [`Reject`] that says what is wrong; the caller keeps the bytes in quarantine.
     pub fn decode(self, payload: &[u8]) -> Result<Decoded, Reject> {
-        // A will is the broker's word however long it is: rejected, it would count as the device's.
-        if payload.len() > limits::DECODED_BYTES_MAX && self != Self::Status {
-            return Err(Reject::new(
-                RejectReason::TooLarge,
-                format!("{} bytes; at most {} are read", payload.len(), limits::DECODED_BYTES_MAX),
-            ));
+        if payload.len() > limits::DECODED_BYTES_MAX && !self.hears_any_size() {
+            return Err(Reject::too_large(payload));
         }
         self.reader()(payload)
+    }
+
+    /// Whether something in it counts however long it is: a press (P1), and a will, which is the broker's word and, rejected, would
+    /// count as the device's. Their decoders keep to the limit in all else.
+    const fn hears_any_size(self) -> bool {
+        matches!(self, Self::Native | Self::Traccar | Self::Status)
     }
 }
 

@@ -4,12 +4,11 @@ use std::borrow::Cow;
 
 use serde::Deserialize;
 
-use super::json::{centi, parse, percent_of, signed_centi};
+use super::json::{Object, centi, parse, parse_mended, percent_of, place, signed_centi};
 use super::rejected::{Reject, RejectReason};
 use super::report::{Fix, Motion, Report, Signal, Signals, VisitStep};
-use super::{Content, Decoded};
+use super::{Content, Decoded, last_resort};
 use crate::limits;
-use crate::position::Position;
 use crate::time::DeviceMillis;
 
 /// Error circle of a fix whose sender gave none: what GNSS does under trees and between houses.
@@ -29,11 +28,16 @@ struct Message<'a> {
     charging: Option<bool>,
     motion: Option<MessageMotion>,
     interval: Option<u32>,
-    #[serde(default)]
-    receipt: bool,
+    receipt: Option<bool>,
     visit: Option<MessageVisit>,
-    #[serde(default, borrow)]
-    signals: Vec<Cow<'a, str>>,
+    signals: Option<Words>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Words {
+    List(Vec<String>),
+    One(String),
 }
 
 #[derive(Deserialize)]
@@ -90,14 +94,19 @@ pub(super) fn decode(payload: &[u8]) -> Result<Decoded, Reject> {
 
 fn read(payload: &[u8]) -> Result<Decoded, Reject> {
     let message = parse::<Message<'_>>(payload)?;
-    let (signals, remark) = read_signals(&message.signals);
+    let words = match &message.signals {
+        Some(Words::List(words)) => words.as_slice(),
+        Some(Words::One(word)) => std::slice::from_ref(word),
+        None => &[],
+    };
+    let (signals, remark) = read_signals(words.iter().map(String::as_str));
     let report = Report {
         own_id: read_own_id(message.id.as_ref(), message.boot, message.seq)?,
         boot: message.boot,
         sequence: message.seq,
         happened: message.time.map(DeviceMillis::new),
         sent: message.sent.map(DeviceMillis::new),
-        fix: message.fix.as_ref().map(read_fix).transpose()?,
+        fix: message.fix.as_ref().map(read_fix).transpose()?.flatten(),
         battery_percent: message.battery.map(|percent| percent_of("battery", percent)).transpose()?,
         charging: message.charging,
         motion: message.motion.map(|motion| match motion {
@@ -116,7 +125,7 @@ fn read(payload: &[u8]) -> Result<Decoded, Reject> {
     };
     Ok(Decoded {
         claimed_device: message.device.map(Cow::into_owned),
-        wants_receipt: message.receipt,
+        wants_receipt: message.receipt == Some(true),
         remark,
         ..Decoded::report(report)
     })
@@ -149,31 +158,45 @@ impl NativePress {
     }
 }
 
-/// Own id, times, signals and claimed device of what is JSON but of the wrong shape somewhere else: its signals count, and repeats of
-/// it stay one message.
+/// What can be told of a message that cannot be read as it is, field by field: its signals count, and repeats of it stay one message.
+/// Of what is no JSON at all, however mended, the quoted words under `signals`, `id` and `device`.
 fn salvage(payload: &[u8]) -> (Report, Option<String>) {
-    if payload.len() > limits::DECODED_BYTES_MAX {
-        return (Report::default(), None);
-    }
-    let Ok(serde_json::Value::Object(fields)) = serde_json::from_slice::<serde_json::Value>(payload) else {
-        return (Report::default(), None);
-    };
-    let number = |name: &str| fields.get(name).and_then(serde_json::Value::as_i64).map(DeviceMillis::new);
-    let own_id = match fields.get("id") {
-        Some(serde_json::Value::String(text)) => Some(text.clone()),
-        Some(serde_json::Value::Number(number)) => Some(number.to_string()),
-        _ => None,
-    };
-    let words = fields.get("signals").and_then(serde_json::Value::as_array).into_iter().flatten();
-    let words: Vec<Cow<'_, str>> = words.filter_map(serde_json::Value::as_str).map(Cow::Borrowed).collect();
+    let fields = parse_mended(payload);
+    let message = fields.as_ref().map(Object::new);
+    let listed = message.into_iter().flat_map(|message| message.words("signals"));
+    // Also where it could be mended, for a field that stands there twice.
+    let found = last_resort::values(payload, "signals", 1);
+    let signals = read_signals(listed.chain(found.iter().map(String::as_str))).0;
+    let text = |name: &str| message.map_or_else(|| last_resort::value(payload, name, 1), |it| it.text(name).map(str::to_owned));
+    let boot = message.and_then(|message| u32::try_from(message.whole("boot")?).ok());
+    let sequence = message.and_then(|message| message.whole("seq"));
+    let id = text("id").or_else(|| message?.whole("id").map(|number| number.to_string()));
+    let counted = || Some(format!("{}.{}", boot?, sequence?));
     let report = Report {
-        own_id: own_id.filter(|id| !id.is_empty() && id.len() <= limits::OWN_ID_BYTES_MAX),
-        happened: number("time"),
-        sent: number("sent"),
-        signals: read_signals(&words).0,
+        own_id: id.filter(|id| (1..=limits::OWN_ID_BYTES_MAX).contains(&id.len())).or_else(counted),
+        boot,
+        sequence,
+        happened: message.and_then(|message| message.time("time")),
+        sent: message.and_then(|message| message.time("sent")),
+        fix: message.and_then(|message| salvage_fix(message.object("fix")?)),
+        battery_percent: message.and_then(|message| message.percent("battery")),
+        charging: message.and_then(|message| message.flag("charging")),
+        signals,
         ..Report::default()
     };
-    (report, fields.get("device").and_then(serde_json::Value::as_str).map(str::to_owned))
+    (report, text("device"))
+}
+
+/// A fix whose place can be read, without what is odd beside it.
+fn salvage_fix(fix: Object<'_>) -> Option<Fix> {
+    Some(Fix {
+        position: place("fix", fix.number("lat")?, fix.number("lon")?).ok()??,
+        at: fix.time("time"),
+        accuracy_cm: fix.accuracy_cm("accuracy", ACCURACY_CM_DEFAULT),
+        altitude_cm: fix.signed_centi("altitude"),
+        speed_cm_s: fix.centi("speed"),
+        course_cdeg: fix.centi("course"),
+    })
 }
 
 fn read_own_id(id: Option<&OwnId<'_>>, boot: Option<u32>, seq: Option<u64>) -> Result<Option<String>, Reject> {
@@ -190,26 +213,25 @@ fn read_own_id(id: Option<&OwnId<'_>>, boot: Option<u32>, seq: Option<u64>) -> R
     Ok(Some(text))
 }
 
-fn read_fix(fix: &MessageFix) -> Result<Fix, Reject> {
-    let position = Position::from_degrees(fix.lat, fix.lon)
-        .ok_or_else(|| Reject::new(RejectReason::OutOfRange, "fix: lat is within ±90 and lon within ±180 degrees"))?;
+fn read_fix(fix: &MessageFix) -> Result<Option<Fix>, Reject> {
     let accuracy_cm = fix.accuracy.map(|metres| centi("fix.accuracy", metres)).transpose()?;
-    Ok(Fix {
+    let Some(position) = place("fix", fix.lat, fix.lon)? else { return Ok(None) };
+    Ok(Some(Fix {
         position,
         at: fix.time.map(DeviceMillis::new),
         accuracy_cm: accuracy_cm.filter(|cm| *cm > 0).unwrap_or(ACCURACY_CM_DEFAULT),
         altitude_cm: fix.altitude.map(|metres| signed_centi("fix.altitude", metres)).transpose()?,
         speed_cm_s: fix.speed.map(|speed| centi("fix.speed", speed)).transpose()?,
         course_cdeg: fix.course.map(|degrees| centi("fix.course", degrees)).transpose()?,
-    })
+    }))
 }
 
-/// The known signals, and a remark for those that are not; letter case and hyphens do not matter.
-fn read_signals(words: &[Cow<'_, str>]) -> (Signals, Option<Reject>) {
+/// The known signals, and a remark for those that are not; letter case, hyphens and blanks do not matter.
+fn read_signals<'a>(words: impl Iterator<Item = &'a str>) -> (Signals, Option<Reject>) {
     let mut signals = Signals::default();
     let mut remark = None;
     for word in words {
-        let plain = word.to_ascii_lowercase().replace('-', "_");
+        let plain = word.trim().to_ascii_lowercase().replace(['-', ' '], "_");
         if let Some(signal) = Signal::ALL.into_iter().find(|signal| signal.as_str() == plain) {
             signals = signals.with(signal);
         } else {
@@ -306,10 +328,81 @@ mod tests {
     }
 
     #[test]
+    fn an_sos_is_heard_in_bytes_that_are_no_message() {
+        let long = format!(r#"{{"device":"d","id":"p-1","log":"{}","signals":["sos"]}}"#, "x".repeat(9_000));
+        for (wrong, reason) in [
+            (r#"{"device":"d","id":"p-1","signals":["sos"],"fix":{"lat":nan,"lon":nan}}"#, RejectReason::NotJson),
+            (r#"{"device":"d","id":"p-1","fix":{"lat":-NAN(ind),"lon":1},"signals":["sos"]}"#, RejectReason::NotJson),
+            (r#"{"device":"d","id":"p-1","signals":["sos"],"fix":{"lat":1e999,"lon":1}}"#, RejectReason::NotJson),
+            (r#"{"device":"d","id":"p-1","signals":["sos"],"fix":{"lat":51.5,"lo"#, RejectReason::NotJson),
+            (r#"{"device":"d","id":"p-1","signals":["fall"],"signals":["sos"]}"#, RejectReason::WrongShape),
+            (r#"{"device":"d","id":"p-1","signals":["sos"],"signals":["fall"]}"#, RejectReason::WrongShape),
+            (r#"[{"device":"d","id":"p-1","signals":["sos"]},{"battery":5}]"#, RejectReason::WrongShape),
+            (&long, RejectReason::TooLarge),
+        ] {
+            let decoded = super::super::Decoder::Native.decode(wrong.as_bytes()).expect(wrong);
+            assert_eq!(decoded.remark.map(|remark| remark.reason), Some(reason), "its bytes go to quarantine too: {wrong}");
+            let Content::Report(report) = decoded.content else { panic!("{wrong}") };
+            let named = (decoded.claimed_device.as_deref(), report.own_id.as_deref());
+            assert!(report.signals.press() && named == (Some("d"), Some("p-1")), "{wrong}: {named:?}");
+        }
+        let latin_1 = super::super::Decoder::Native.decode(b"{\"signals\":[\"sos\"],\"name\":\"J\xfcrgen\"}").unwrap();
+        assert!(matches!(latin_1.content, Content::Report(report) if report.signals.press()));
+    }
+
+    #[test]
+    fn a_word_elsewhere_in_unreadable_bytes_is_no_sos() {
+        let long = format!(r#"{{"note":"\"signals\":[\"sos\"]","log":"{}","signals":[]}}"#, "x".repeat(9_000));
+        for quiet in [
+            r#"{"note":"sos","fix":{"lat":nan}}"#,
+            r#"{"note":"\"signals\":[\"sos\"]","fix":{"lat":nan}}"#,
+            r#"{"no_signals":["sos"],"fix":{"lat":nan}}"#,
+            r#"{"signals":["sosumi","no sos"],"fix":{"lat":nan}}"#,
+            r#"{"signals":[],"words":["sos"],"fix":{"lat":nan}}"#,
+            r#"{"history":[{"signals":["sos"]}],"fix":{"lat":nan}}"#,
+            r#"{"signals":["so"#,
+            &long,
+        ] {
+            assert!(super::super::Decoder::Native.decode(quiet.as_bytes()).is_err(), "{quiet}");
+        }
+    }
+
+    #[test]
+    fn a_signal_is_known_by_its_word_however_it_is_written() {
+        for written in [r#""sos""#, r#"[" SOS "]"#, r#"["end under duress"]"#, r#""End-Under-Duress""#, r#"["fall","panic"]"#] {
+            assert!(report(&format!(r#"{{"signals":{written}}}"#)).signals.press(), "{written}");
+        }
+        let absent = r#"{"signals":null,"receipt":null,"id":null,"boot":null,"fix":null,"visit":null,"motion":null,"battery":7}"#;
+        assert_eq!(report(absent), Report { battery_percent: Some(7), ..Report::default() });
+    }
+
+    #[test]
+    fn exactly_nought_nought_is_no_fix() {
+        let nowhere = report(r#"{"battery":7,"fix":{"lat":0,"lon":-0.0,"accuracy":5}}"#);
+        assert_eq!((nowhere.fix, nowhere.battery_percent), (None, Some(7)));
+        assert!(report(r#"{"fix":{"lat":0,"lon":0.0000001}}"#).fix.is_some(), "a ship may be there");
+    }
+
+    #[test]
     fn a_press_is_read_as_far_as_it_can_be() {
         let press = NativePress::read(br#"{"id":"p-1","time":12,"fix":"nowhere"}"#);
         assert_eq!(press.report.own_id.as_deref(), Some("p-1"));
         assert_eq!(press.remark.unwrap().reason, RejectReason::WrongShape);
+        for wrong in [r#""battery":-1"#, r#""battery":nan"#, r#""id":"""#, r#""motion":"flying""#] {
+            let payload = format!(
+                r#"{{"boot":3,"seq":17,"time":12,{wrong},"charging":true,"fix":{{"lat":51.5,"lon":-0.1,"time":11,"accuracy":8,"speed":-1}}}}"#
+            );
+            let NativePress { report, remark, .. } = NativePress::read(payload.as_bytes());
+            assert!(remark.is_some(), "{wrong}");
+            assert_eq!((report.own_id.as_deref(), report.boot, report.sequence), (Some("3.17"), Some(3), Some(17)), "{wrong}");
+            let fix = report.fix.expect(wrong);
+            assert_eq!((fix.position.lat_e7(), fix.at, fix.accuracy_cm), (515_000_000, Some(DeviceMillis::new(11)), 800));
+            assert_eq!((fix.speed_cm_s, report.charging, report.happened), (None, Some(true), Some(DeviceMillis::new(12))));
+        }
+        let indoors = NativePress::read(br#"{"boot":3,"seq":17,"time":12,"fix":{"lat":nan,"lon":nan}}"#).report;
+        assert_eq!((indoors.own_id.as_deref(), indoors.fix), (Some("3.17"), None));
+        let lost = NativePress::read(br#"{"battery":-1,"fix":{"lat":51.5,"lon":-0.1,"accuracy":5e7}}"#).report;
+        assert!(lost.fix.unwrap().accuracy_cm >= 4_000_000_000, "what is absurd is not the default");
         for junk in [&b""[..], b"\xff", b"[[[", &[0; 9_000]] {
             let press = NativePress::read(junk);
             assert_eq!(press.report, Report::default());

@@ -6,11 +6,10 @@
 
 use serde_json::{Map, Value};
 
-use super::json::{Object, centi, parse};
+use super::json::{Object, centi, parse, place};
 use super::rejected::{Reject, RejectReason};
 use super::report::{Fix, Report};
 use super::{Content, Decoded};
-use crate::position::Position;
 use crate::time::DeviceMillis;
 
 /// Error circle where the app left `acc` out, as it does for zero: a phone that does not know.
@@ -47,23 +46,21 @@ fn read_place(message: Object<'_>) -> Result<Report, Reject> {
     let (Some(lat), Some(lon), Some(at)) = (message.number("lat"), message.number("lon"), message.number("tst")) else {
         return Err(Reject::new(RejectReason::WrongShape, "lat, lon and tst must be there, as numbers"));
     };
-    let position = Position::from_degrees(lat, lon)
-        .ok_or_else(|| Reject::new(RejectReason::OutOfRange, "lat is within ±90 and lon within ±180 degrees"))?;
-    let fix = Fix {
+    let fix = place("lat and lon", lat, lon)?.map(|position| Fix {
         position,
         at: Some(seconds(at)),
-        accuracy_cm: message.centi("acc").filter(|cm| *cm > 0).unwrap_or(ACCURACY_CM_DEFAULT),
+        accuracy_cm: message.accuracy_cm("acc", ACCURACY_CM_DEFAULT),
         altitude_cm: message.signed_centi("alt"),
         speed_cm_s: message.number("vel").and_then(|kilometres_an_hour| centi("vel", kilometres_an_hour / 3.6).ok()),
         course_cdeg: message.centi("cog"),
-    };
+    });
     Ok(Report {
         own_id: message.own_id("_id"),
         // When the phone wrote the message, which is not when it sent it: what it could not send waits in its queue. Taken for `sent`,
         // it would make a buffered fix look as if it had been taken on arrival, by a slow clock.
         happened: message.number("created_at").map(seconds),
         // By a negative radius a phone says that the place itself is void.
-        fix: message.number("acc").is_none_or(|metres| metres >= 0.0).then_some(fix),
+        fix: fix.filter(|_| message.number("acc").is_none_or(|metres| metres >= 0.0)),
         battery_percent: message.percent("batt"),
         // 0 unknown, 1 unplugged, 2 charging, 3 full.
         charging: message.number("bs").filter(|state| [1.0, 2.0, 3.0].contains(state)).map(|state| state > 1.5),
@@ -119,6 +116,10 @@ mod tests {
         assert_eq!(future.fix.unwrap().at, Some(DeviceMillis::new(i64::MAX)), "a wrong clock disables nothing");
         let void = report(r#"{"_type":"location","lat":1,"lon":2,"tst":3,"acc":-1,"batt":50}"#);
         assert_eq!((void.fix, void.battery_percent), (None, Some(50)), "a negative radius makes the place void");
+        let nowhere = report(r#"{"_type":"location","lat":0.0,"lon":-0.0,"tst":3,"acc":5,"batt":50}"#);
+        assert_eq!((nowhere.fix, nowhere.battery_percent), (None, Some(50)), "at exactly 0, 0 it has no place");
+        let lost = report(r#"{"_type":"location","lat":1,"lon":2,"tst":3,"acc":5e7}"#);
+        assert!(lost.fix.unwrap().accuracy_cm >= 4_000_000_000, "it knows nothing, and so is no more exact than the worst");
     }
 
     #[test]

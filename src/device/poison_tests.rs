@@ -123,6 +123,27 @@ proptest! {
     }
 }
 
+proptest! {
+    #[test]
+    fn no_damage_behind_a_native_signal_costs_the_press(
+        damage in proptest::collection::vec((any::<proptest::sample::Index>(), any::<u8>()), 0..8),
+        end in any::<proptest::sample::Index>(),
+        padding in prop_oneof![Just(0), 9_000..20_000_usize],
+    ) {
+        let signal = r#"{"signals":["sos"],"#;
+        let mut rest = NATIVE[1..].replace("signals", "later").into_bytes();
+        rest.extend(vec![b' '; padding]);
+        for (at, byte) in damage {
+            let at = at.index(rest.len());
+            rest[at] = byte;
+        }
+        rest.truncate(end.index(rest.len() + 1));
+        let payload = [signal.as_bytes(), &rest].concat();
+        let decoded = Decoder::Native.decode(&payload).unwrap();
+        prop_assert!(matches!(decoded.content, Content::Report(report) if report.signals.press()));
+    }
+}
+
 #[test]
 fn each_dialect_has_a_name_and_a_number_of_its_own() {
     for (decoder, name) in Decoder::ALL.iter().zip(Decoder::NAMES) {

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::limits;
+
 /// A message that cannot be read, or not whole.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reject {
@@ -15,6 +17,12 @@ impl Reject {
     /// A rejection with what and where.
     pub fn new(reason: RejectReason, detail: impl Into<String>) -> Self {
         Self { reason, detail: detail.into() }
+    }
+
+    /// A rejection of more bytes than a decoder reads.
+    pub(super) fn too_large(payload: &[u8]) -> Self {
+        let detail = format!("{} bytes; at most {} are read", payload.len(), limits::DECODED_BYTES_MAX);
+        Self::new(RejectReason::TooLarge, detail)
     }
 }
 

@@ -5,11 +5,10 @@
 
 use serde_json::{Map, Value};
 
-use super::json::{Object, centi, parse};
+use super::json::{Object, centi, parse, parse_mended, place};
 use super::rejected::{Reject, RejectReason};
 use super::report::{Fix, Motion, Report, Signal, Signals};
-use super::{Content, Decoded, iso_time};
-use crate::position::Position;
+use super::{Content, Decoded, iso_time, last_resort};
 
 /// Error circle where Traccar says 0, which is its word for unknown: what GNSS does under trees and between houses.
 const ACCURACY_CM_DEFAULT: u32 = 2_500;
@@ -25,18 +24,42 @@ const ALARMS: [(&str, Signal); 6] = [
     ("fault", Signal::Fault),
 ];
 
+/// How deep in a message an alarm stands: under `position` or `event`, in its attributes.
+const ALARM_DEPTH: usize = 3;
+
 /// Reads a forwarded position or event.
 pub(super) fn decode(payload: &[u8]) -> Result<Decoded, Reject> {
     if payload.is_empty() {
         return Ok(Decoded::of(Content::Nothing));
     }
-    let fields = parse::<Map<String, Value>>(payload)?;
-    let message = Object::new(&fields);
+    match parse::<Map<String, Value>>(payload) {
+        Ok(fields) => read(Object::new(&fields)),
+        Err(reject) => hear_alarm(payload, reject),
+    }
+}
+
+/// An alarm in bytes that cannot be read, or not as they are.
+fn hear_alarm(payload: &[u8], reject: Reject) -> Result<Decoded, Reject> {
+    let mended = parse_mended(payload).and_then(|fields| read(Object::new(&fields)).ok());
+    let heard = |decoded: &Decoded| matches!(&decoded.content, Content::Report(report) if report.signals != Signals::default());
+    if let Some(decoded) = mended.filter(heard) {
+        return Ok(Decoded { remark: Some(reject), ..decoded });
+    }
+    let alarms = last_resort::values(payload, "alarm", ALARM_DEPTH);
+    let (signals, unused) = read_alarms(alarms.iter().map(String::as_str));
+    if signals == Signals::default() {
+        return Err(reject);
+    }
+    let claimed_device = last_resort::value(payload, "uniqueId", ALARM_DEPTH);
+    Ok(Decoded { claimed_device, remark: Some(reject), unused, ..Decoded::report(Report { signals, ..Report::default() }) })
+}
+
+fn read(message: Object<'_>) -> Result<Decoded, Reject> {
     let (event, position) = (message.object("event"), message.object("position"));
     let attributes = position.and_then(|position| position.object("attributes"));
-    let said_by_event = event.and_then(|event| event.object("attributes")).and_then(|attributes| attributes.text("alarm"));
-    let said_by_position = attributes.and_then(|attributes| attributes.text("alarm"));
-    let (signals, unused) = read_alarms([said_by_event, said_by_position].into_iter().flatten());
+    let said_by_event = event.and_then(|event| event.object("attributes"));
+    let alarms = [said_by_event, attributes].into_iter().flatten().flat_map(|attributes| attributes.words("alarm"));
+    let (signals, unused) = read_alarms(alarms);
     let claimed_device = message.object("device").and_then(|device| device.text("uniqueId")).map(str::to_owned);
     let by_the_device = event.is_none_or(|event| event.text("type") == Some("alarm")) || signals != Signals::default();
     if !by_the_device {
@@ -97,20 +120,12 @@ fn read_position(position: Object<'_>, attributes: Option<Object<'_>>) -> (Repor
 }
 
 fn read_fix(position: Object<'_>) -> Result<Option<Fix>, Reject> {
-    let place = position.number("latitude").zip(position.number("longitude"));
-    let place = place.and_then(|(lat, lon)| Position::from_degrees(lat, lon));
-    let Some(place) = place else {
-        let detail = "position: latitude is a number within ±90 and longitude within ±180 degrees";
-        return Err(Reject::new(RejectReason::OutOfRange, detail));
-    };
-    // Off Africa's coast, to 11 mm: where trackers stand that have no place yet and say that it is valid.
-    if (place.lat_e7(), place.lon_e7()) == (0, 0) {
-        return Ok(None);
-    }
-    Ok(Some(Fix {
-        position: place,
+    let (lat, lon) = (position.number("latitude"), position.number("longitude"));
+    let place = place("position", lat.unwrap_or(f64::NAN), lon.unwrap_or(f64::NAN))?;
+    Ok(place.map(|position_on_earth| Fix {
+        position: position_on_earth,
         at: position.text("fixTime").and_then(iso_time::parse),
-        accuracy_cm: position.centi("accuracy").filter(|cm| *cm > 0).unwrap_or(ACCURACY_CM_DEFAULT),
+        accuracy_cm: position.accuracy_cm("accuracy", ACCURACY_CM_DEFAULT),
         altitude_cm: position.signed_centi("altitude"),
         speed_cm_s: position.number("speed").and_then(|knots| centi("speed", knots * METRES_A_SECOND_PER_KNOT).ok()),
         course_cdeg: position.centi("course"),
@@ -219,10 +234,29 @@ mod tests {
             r#"{"position":{"fixTime":7,"serverTime":[],"attributes":{"alarm":"sos","batteryLevel":-5}},"device":{"uniqueId":1}}"#,
             r#"{"position":{"attributes":{"alarm":"sos"}},"device":null}"#,
             r#"{"event":{"type":7,"attributes":{"alarm":"sos"}}}"#,
+            r#"{"position":{"valid":true,"latitude":NaN,"longitude":NaN,"attributes":{"alarm":"sos"}},"device":{"uniqueId":"1"}}"#,
+            r#"{"position":{"valid":true,"latitude":1e999,"attributes":{"alarm":["sos"]}},"device":{"uniqueId":"1"}}"#,
+            r#"{"device":{"uniqueId":"1"},"position":{"attributes":{"alarm":"lowBattery,SOS","batteryLe"#,
+            r#"{"device":{"name":"Joe "the tracker","uniqueId":"1"},"position":{"attributes":{"alarm":"sos"}}}"#,
+            &format!(
+                r#"{{"position":{{"attributes":{{"alarm":"sos","original":"{}"}}}},"device":{{"uniqueId":"1"}}}}"#,
+                "0".repeat(9_000)
+            ),
         ] {
             let decoded = decoded(wrong);
             assert!(decoded.remark.is_some(), "its bytes go to quarantine too: {wrong}");
             assert!(matches!(decoded.content, Content::Report(report) if report.signals.press()), "{wrong}");
+            assert!(!wrong.contains(r#""uniqueId":"1""#) || decoded.claimed_device.as_deref() == Some("1"), "{wrong}");
+        }
+        for (quiet, reason) in [
+            (
+                r#"{"position":{"latitude":NaN,"attributes":{"alarm":"overspeed"}},"device":{"uniqueId":"1"}}"#,
+                RejectReason::NotJson,
+            ),
+            (r#"{"position":{"address":"\"alarm\":\"sos\"","latitude":NaN}}"#, RejectReason::NotJson),
+            (r#"{"position":{"attributes":{"lastAlarm":"sos","alarm":"so"#, RejectReason::NotJson),
+        ] {
+            assert_eq!(decode(quiet.as_bytes()).unwrap_err().reason, reason, "{quiet}");
         }
     }
 
