@@ -1,7 +1,8 @@
 //! MQTT filters of a feed: which messages they take, which device a MQTT topic names, and where its probes go.
 //!
 //! The device id is what the filter's `+` levels captured, joined by '.': `lw/v1/+/report` captures the device,
-//! `owntracks/+/+` captures user and device. The broker's ACL ties those levels to the sender's certificate or user.
+//! `owntracks/+/+` captures user and device. The broker's ACL ties those levels to the sender's certificate or user. Of several, only
+//! the first may hold a '.' itself, so that no user can write under an id that is another's.
 
 use std::fmt;
 
@@ -40,7 +41,7 @@ pub enum FilterFault {
 /// Whom a MQTT topic names under a filter.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Named {
-    /// A device, by the text of its levels; not yet checked.
+    /// A device, by the text of its levels; not yet checked. With '/' in it, and so no legal id, where '.' would leave open whose it is.
     Device(String),
     /// An ingester's probe.
     Probe(IngesterName),
@@ -96,6 +97,7 @@ impl Filter {
         let probe = captured[0].strip_prefix(PROBE_PREFIX).filter(|_| captured.iter().all(|level| *level == captured[0]));
         Some(match probe.and_then(|name| IngesterName::parse(name).ok()) {
             Some(ingester) => Named::Probe(ingester),
+            None if captured[1..].iter().any(|level| level.contains('.')) => Named::Device(captured.join("/")),
             None => Named::Device(captured.join(".")),
         })
     }
@@ -138,6 +140,21 @@ mod tests {
         for other in ["lw/v1/dev-1/duress", "lw/v1/dev-1", "lw/v1/dev-1/report/x", "", "x/lw/v1/dev-1/report"] {
             assert_eq!(named("lw/v1/+/report", other), None, "{other}");
         }
+    }
+
+    #[test]
+    fn no_two_topics_of_a_filter_name_one_device() {
+        assert_eq!(named("owntracks/+/+", "owntracks/joe.smith/phone"), Some(device("joe.smith.phone")));
+        assert_eq!(named("owntracks/+/+", "owntracks/joe/smith.phone"), Some(device("joe/smith.phone")), "Joe is not Joe Smith");
+        assert!(
+            crate::ids::DeviceId::parse("joe/smith.phone").is_err(),
+            "what it sends is nobody's, and a press alerts all the same"
+        );
+        assert_eq!(named("owntracks/+/+/event", "owntracks/joe/a.b/event"), Some(device("joe/a.b")));
+        assert_eq!(named("site/+/+/+", "site/a.b/c/d"), Some(device("a.b.c.d")));
+        assert_eq!(named("site/+/+/+", "site/a/b/c.d"), Some(device("a/b/c.d")));
+        assert_eq!(named("lw/v1/+/report", "lw/v1/joe.phone/report"), Some(device("joe.phone")), "one level names it alone");
+        assert_eq!(named("traccar/+/positions", "traccar/gw.1/positions"), Some(device("gw.1")));
     }
 
     #[test]
