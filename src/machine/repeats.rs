@@ -1,7 +1,8 @@
 //! Which messages were seen before. Two memories: a small one per device for reports, and one of the partition for presses.
 //!
-//! Neither may hide news: the device's memory goes by event ids, which differ when the bytes do, and its window of sequence
-//! numbers only serves copies too old for the ring. A press id that comes back much later is a new press.
+//! Neither may hide news: the device's memory goes by event ids, which differ when the bytes do. A window of sequence numbers finds the
+//! event of a copy that is too old for the ring; a number alone proves nothing, for a device may count from the start again. A press id
+//! that comes back much later is a new press.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -11,19 +12,23 @@ use crate::time::{AppendMillis, ProbeMillis};
 
 use super::digest::StateHasher;
 
-/// A device's memory: its last event ids, and a window of sequence numbers behind the highest.
+/// Sequence numbers behind the highest whose events a device's memory holds.
+const WINDOW: usize = 64;
+
+/// A device's memory: its last event ids, and the beginnings of those in a window of sequence numbers behind the highest.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Repeats {
     ring: VecDeque<EventId>,
     boot: u32,
     highest: u64,
-    window: u64,
+    /// By sequence number modulo [`WINDOW`]; made for devices that count. 0 where there was none.
+    window: Option<Box<[u32; WINDOW]>>,
 }
 
 impl Repeats {
     /// Remembers a message; true where it was seen before.
     pub(super) fn seen(&mut self, event: EventId, boot_and_sequence: Option<(u32, u64)>) -> bool {
-        let by_sequence = boot_and_sequence.is_some_and(|(boot, sequence)| self.in_window(boot, sequence));
+        let by_sequence = boot_and_sequence.is_some_and(|(boot, sequence)| self.in_window(event, boot, sequence));
         if self.ring.contains(&event) {
             return true;
         }
@@ -34,23 +39,25 @@ impl Repeats {
         by_sequence
     }
 
-    /// Marks a sequence number; true where it was marked already and is too far back for the ring to tell.
-    fn in_window(&mut self, boot: u32, sequence: u64) -> bool {
+    /// Notes which event bore a sequence number; true where it was this one before.
+    fn in_window(&mut self, event: EventId, boot: u32, sequence: u64) -> bool {
         if boot < self.boot {
             return false;
         }
+        let window = self.window.get_or_insert_with(|| Box::new([0; WINDOW]));
         if boot > self.boot || sequence > self.highest {
-            let shift = if boot > self.boot { u64::MAX } else { sequence - self.highest };
-            self.window = if shift < 64 { self.window << shift } else { 0 };
+            let passed = if boot > self.boot { u64::MAX } else { sequence - self.highest };
+            for number in (0..WINDOW as u64).take_while(|number| *number < passed) {
+                window[slot(sequence.wrapping_sub(number))] = 0;
+            }
             (self.boot, self.highest) = (boot, sequence);
         }
-        let back = self.highest - sequence;
-        if back >= 64 {
+        if self.highest - sequence >= WINDOW as u64 {
             return false;
         }
-        let marked = self.window & (1 << back) != 0;
-        self.window |= 1 << back;
-        marked && back >= limits::EVENT_RING_LEN as u64
+        let known = &mut window[slot(sequence)];
+        let this = beginning(event);
+        std::mem::replace(known, this) == this
     }
 
     pub(super) fn digest(&self, hash: &mut StateHasher) {
@@ -58,8 +65,23 @@ impl Repeats {
         for event in &self.ring {
             hash.bytes(&event.0);
         }
-        hash.int(self.boot.into()).int(self.highest.cast_signed()).int(self.window.cast_signed());
+        hash.int(self.boot.into()).int(self.highest.cast_signed());
+        for known in self.window.iter().flat_map(|window| window.iter()) {
+            hash.int((*known).into());
+        }
     }
+}
+
+#[allow(clippy::cast_possible_truncation, reason = "the remainder is below 64")]
+const fn slot(sequence: u64) -> usize {
+    (sequence % WINDOW as u64) as usize
+}
+
+/// Enough of an event id to tell it from the few others that can bear the same number; never 0.
+const fn beginning(event: EventId) -> u32 {
+    let [a, b, c, d, ..] = event.0;
+    let beginning = u32::from_be_bytes([a, b, c, d]);
+    if beginning == 0 { 1 } else { beginning }
 }
 
 /// What a partition remembers of presses.
@@ -168,6 +190,24 @@ mod tests {
         assert!(repeats.seen(event(20), Some((1, 20))));
         assert!(!repeats.seen(event(200), Some((0, 20))), "an older start's messages are not judged by the window");
         assert!(!repeats.seen(event(201), Some((2, 20))), "a new start counts anew");
+        for n in 100..130_u8 {
+            assert!(!repeats.seen(event(n), Some((2, u64::from(n) * 1_000))), "so does a counter that leaps");
+        }
+        assert!(!repeats.seen(event(201), Some((2, 128_980))), "and what stood in the place of a number before is forgotten");
+    }
+
+    #[test]
+    fn a_device_that_counts_from_the_start_again_is_heard() {
+        let mut repeats = Repeats::default();
+        for n in 0..61_u8 {
+            assert!(!repeats.seen(event(n), Some((1, n.into()))));
+        }
+        for n in 0..61_u8 {
+            assert!(!repeats.seen(event(100 + n), Some((1, n.into()))), "message {n} after the restart has other bytes");
+        }
+        for n in 0..61_u8 {
+            assert!(repeats.seen(event(100 + n), Some((1, n.into()))), "a copy of message {n} after the restart");
+        }
     }
 
     fn tell(presses: &mut Presses, at: i64) -> PressIs {
