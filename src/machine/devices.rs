@@ -36,6 +36,8 @@ pub(super) struct Device {
     /// The newest time that it told of: what is older is history.
     pub(super) told_up_to: Option<ProbeMillis>,
     pub(super) fix: Option<AppliedFix>,
+    /// When its newest battery level was so.
+    pub(super) level_at: Option<ProbeMillis>,
     pub(super) fences: FenceStates,
     pub(super) lost_contact: Option<Box<Alert>>,
     pub(super) lost_before: Cleared,
@@ -66,6 +68,7 @@ impl Device {
             skew: Skew::default(),
             told_up_to: None,
             fix: None,
+            level_at: None,
             fences: FenceStates::default(),
             lost_contact: None,
             lost_before: Cleared::default(),
@@ -85,7 +88,7 @@ impl Device {
         }
         self.repeats.digest(hash);
         self.skew.digest(hash);
-        hash.option(self.told_up_to.map(ProbeMillis::get));
+        hash.option(self.told_up_to.map(ProbeMillis::get)).option(self.level_at.map(ProbeMillis::get));
         if let Some(fix) = &self.fix {
             hash.int(fix.position.lat_e7().into()).int(fix.position.lon_e7().into());
             hash.int(fix.accuracy_metres.to_bits().cast_signed()).int(fix.at.get()).bytes(&fix.event.0);

@@ -247,16 +247,19 @@ impl Machine {
             actions.note(Outcome::Late);
         }
         let news = device.told_up_to.is_none_or(|known| told_at >= known);
-        // A fix is held against the last fix alone: an undated word in between must not make history of it.
+        // A fix is held against the last fix alone, and a level against the last level: an undated word in between must not make
+        // history of them.
         let moved = self.fix(scene, slot, message.event, report, clock, actions);
+        let device = self.devices.get_mut(slot);
         if news {
-            let device = self.devices.get_mut(slot);
             device.told_up_to = Some(told_at);
-            if let Some(percent) = report.battery_percent {
-                battery_low::level(scene, device, percent, message.event, told_at, scene.now, actions);
-            }
         }
-        actions.note(if news || moved { Outcome::Applied } else { Outcome::History });
+        let level = report.battery_percent.filter(|_| device.level_at.is_none_or(|known| told_at >= known));
+        if let Some(percent) = level {
+            device.level_at = Some(told_at);
+            battery_low::level(scene, device, percent, message.event, told_at, scene.now, actions);
+        }
+        actions.note(if news || moved || level.is_some() { Outcome::Applied } else { Outcome::History });
     }
 
     /// A fix newer than the last moves the device (true); an older one is history.

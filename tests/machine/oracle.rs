@@ -97,7 +97,7 @@ struct Watched {
     /// Tenant, entry, and the tenant's frontier when the entry came into force.
     owner: Option<(TenantName, i64, Option<i64>)>,
     fix: Option<SeenFix>,
-    told: Option<i64>,
+    level_at: Option<i64>,
     fences: BTreeMap<String, Side>,
     judged: bool,
     lost: Option<Open>,
@@ -438,11 +438,8 @@ impl Oracle {
             return;
         }
         let told = back(report.device_time());
-        let news = watched.told.is_none_or(|known| told >= known);
-        if news {
-            watched.told = Some(told);
-        }
-        if let Some(percent) = report.battery_percent.filter(|_| news) {
+        if let Some(percent) = report.battery_percent.filter(|_| watched.level_at.is_none_or(|known| told >= known)) {
+            watched.level_at = Some(told);
             self.battery(device, percent, message.event, told);
         }
         let watched = self.watched.get_mut(device).expect("watched");
