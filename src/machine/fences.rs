@@ -39,6 +39,8 @@ struct Pending {
     fix: AppliedFix,
     seen: Seen,
     grade: Grade,
+    /// The last fix neither showed it again nor undid it: it waits for one that does.
+    doubtful: bool,
 }
 
 /// On what occasion a fix was judged.
@@ -68,8 +70,10 @@ impl Seen {
 enum Side {
     Inside(Grade),
     Outside,
-    /// Within the buffer or the error circle: whatever it was before.
-    Unclear,
+    /// Within the buffer or the error circle: whatever it was before. `near` is the plain position within the fence and its buffer.
+    Unclear {
+        near: bool,
+    },
 }
 
 impl FenceStates {
@@ -96,7 +100,7 @@ impl FenceStates {
                 hash.bytes(&pending.fix.event.0).int(pending.fix.at.get()).int(pending.fix.appended_at.get());
                 hash.int(pending.fix.accuracy_metres.to_bits().cast_signed());
                 hash.int(pending.seen.arrived.get()).option(pending.seen.rulebook_at.map(AppendMillis::get));
-                hash.count(usize::from(pending.grade == Grade::Certain));
+                hash.count(usize::from(pending.grade == Grade::Certain)).count(usize::from(pending.doubtful));
             }
         }
     }
@@ -129,7 +133,7 @@ pub(super) fn judge(scene: Scene<'_>, clock: &TenantClock, device: &mut Device, 
 pub(super) fn sweep(scene: Scene<'_>, clock: &TenantClock, device: &mut Device, actions: &mut Actions) {
     let Some(fences) = fences_of(scene, device) else { return };
     let is_over = |(name, state): (&FenceName, &FenceState)| {
-        let pending = state.pending.as_ref()?;
+        let pending = state.pending.as_ref().filter(|pending| !pending.doubtful)?;
         let dwell_millis = fences.get(name)?.dwell_millis;
         (clock.heard().since(clock.heard_at(pending.seen.arrived)) >= dwell_millis).then(|| name.clone())
     };
@@ -227,7 +231,9 @@ fn side(fence: &Fence, fix: &AppliedFix) -> Side {
         Meaning::KeepIn | Meaning::SafeZone | Meaning::Notify if d <= 0.0 => {
             Side::Inside(if d + a < 0.0 { Grade::Certain } else { Grade::Possible })
         }
-        Meaning::KeepOut | Meaning::KeepIn | Meaning::SafeZone | Meaning::Notify => Side::Unclear,
+        Meaning::KeepOut | Meaning::KeepIn | Meaning::SafeZone | Meaning::Notify => {
+            Side::Unclear { near: d <= fence.buffer_metres }
+        }
     }
 }
 
@@ -236,18 +242,19 @@ fn settle(fence: &Fence, state: &mut FenceState, side: Side, fix: &AppliedFix, s
     match (fence.meaning, side) {
         (Meaning::KeepOut, Side::Inside(_)) => weigh(state, side, fix, seen),
         // Also where it is not clearly outside of where it should stay: leaving it later must be told.
-        (_, Side::Inside(_)) | (Meaning::KeepIn | Meaning::SafeZone, Side::Unclear) => state.inside = true,
-        (_, Side::Outside | Side::Unclear) => {}
+        (_, Side::Inside(_)) | (Meaning::KeepIn | Meaning::SafeZone, Side::Unclear { .. }) => state.inside = true,
+        (_, Side::Outside | Side::Unclear { .. }) => {}
     }
 }
 
-/// Begins, keeps or drops a pending edge.
+/// Begins, keeps or drops a pending edge. A fix that is unclear undoes it only where its plain position does.
 fn weigh(state: &mut FenceState, side: Side, fix: &AppliedFix, seen: Seen) {
     let (to_inside, grade) = match side {
         Side::Inside(grade) => (true, grade),
         Side::Outside => (false, Grade::Certain),
-        Side::Unclear => {
-            state.pending = None;
+        Side::Unclear { near } => {
+            let to_inside = !state.inside;
+            state.pending = state.pending.take().filter(|_| near == to_inside).map(|it| Pending { doubtful: true, ..it });
             return;
         }
     };
@@ -255,8 +262,8 @@ fn weigh(state: &mut FenceState, side: Side, fix: &AppliedFix, seen: Seen) {
         state.pending = None;
     } else {
         match &mut state.pending {
-            Some(pending) => pending.grade = pending.grade.max(grade),
-            None => state.pending = Some(Pending { fix: *fix, seen, grade }),
+            Some(pending) => (pending.grade, pending.doubtful) = (pending.grade.max(grade), false),
+            None => state.pending = Some(Pending { fix: *fix, seen, grade, doubtful: false }),
         }
     }
 }
@@ -275,9 +282,9 @@ fn upgrade(scene: Scene<'_>, state: &mut FenceState, side: Side, actions: &mut A
     }
 }
 
-/// Whether a pending edge has held for its dwell: by the time between fixes, or by heard time.
+/// Whether a pending edge has held for its dwell, up to a fix that shows it: by the time between fixes, or by heard time.
 fn is_due(fence: &Fence, state: &FenceState, fix: &AppliedFix, clock: &TenantClock, heard: HeardMillis) -> bool {
-    state.pending.as_ref().is_some_and(|pending| {
+    state.pending.as_ref().filter(|pending| !pending.doubtful).is_some_and(|pending| {
         let held_millis = heard.since(clock.heard_at(pending.seen.arrived)).max(fix.at.since(pending.fix.at));
         held_millis >= fence.dwell_millis
     })

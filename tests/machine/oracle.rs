@@ -108,6 +108,8 @@ struct Watched {
 struct Side {
     inside: bool,
     pending: Option<(SeenFix, i64, Option<i64>, bool)>,
+    /// The last fix left open on which side it is.
+    open_question: bool,
     open: Option<Open>,
 }
 
@@ -567,9 +569,12 @@ impl Oracle {
                 };
                 continue;
             }
+            let plainly_inside = fence.signed_distance_metres(fix.position) <= fence.buffer_metres;
+            state.open_question = matches!(verdict, Verdict::AsBefore);
             let (inside, certain) = match verdict {
                 Verdict::Inside { certain } => (true, certain),
                 Verdict::Outside => (false, true),
+                Verdict::AsBefore if state.pending.is_some() => (plainly_inside, false),
                 Verdict::AsBefore => (state.inside, false),
             };
             state.pending = (inside != state.inside).then_some(match state.pending {
@@ -593,7 +598,7 @@ impl Oracle {
         for fence in self.fences(device) {
             let name = fence.name.to_string();
             let Some(state) = self.watched[device].fences.get(&name) else { continue };
-            let Some((first, seen_at, rulebook_at, certain)) = state.pending else { continue };
+            let Some((first, seen_at, rulebook_at, certain)) = state.pending.filter(|_| !state.open_question) else { continue };
             let (inside, open) = (state.inside, state.open.clone());
             let heard = self.heard_since(&tenant, seen_at) - latest.map_or(0, |(_, at)| self.heard_since(&tenant, at));
             let held = latest.map_or(heard, |(fix, _)| heard.max(fix.at - first.at));
@@ -619,7 +624,7 @@ impl Oracle {
                 self.say(open, false);
             }
             let watched = self.watched.get_mut(device).expect("watched");
-            watched.fences.insert(name, Side { inside: entering, pending: None, open: raised });
+            watched.fences.insert(name, Side { inside: entering, open: raised, ..Side::default() });
         }
     }
 
