@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::alert::{Alert, Grade, Kind};
 use crate::ids::FenceName;
 use crate::limits;
-use crate::rulebook::{Fence, Meaning};
+use crate::rulebook::{self, Fence, Meaning};
 use crate::time::{AppendMillis, HeardMillis, ProbeMillis};
 
 use super::actions::Actions;
@@ -17,6 +17,8 @@ use super::devices::Device;
 use super::digest::StateHasher;
 use super::fix::AppliedFix;
 use super::raise::{Scene, Verdict, millis};
+
+const NOT_FOR_IT: &str = "the fence no longer applies to this device";
 
 /// A device's fences.
 #[derive(Clone, Debug, Default)]
@@ -177,17 +179,32 @@ pub(super) fn rejudge(
             }
         }
     }
-    for alert in open.into_values() {
-        actions.raise(scene.clear(&alert, "the fence was changed in the rulebook"));
+    for (name, alert) in open {
+        let fence = device.owner.as_ref().and_then(|owner| {
+            let index = scene.rulebook.fences();
+            Some((index.fence(index.find(&owner.tenant, &name)?), owner))
+        });
+        let applies = fence.is_none_or(|(fence, owner)| fence.applies_to(owner.group.as_ref()));
+        actions.raise(scene.clear(&alert, if applies { "the fence was changed in the rulebook" } else { NOT_FOR_IT }));
     }
     fire(scene, device, &due, actions);
+}
+
+/// The fences that are for one of a device's groups, the one that it has and the one of its entry, and not for the other.
+pub(super) fn reassigned(scene: Scene<'_>, device: &Device, entry: &rulebook::Device) -> BTreeSet<FenceName> {
+    let Some(owner) = device.owner.as_ref().filter(|owner| owner.tenant == entry.tenant && owner.group != entry.group) else {
+        return BTreeSet::new();
+    };
+    let all = scene.rulebook.fences().iter().map(|(_, fence)| fence).filter(|fence| fence.tenant == entry.tenant);
+    let differ = all.filter(|fence| fence.applies_to(owner.group.as_ref()) != fence.applies_to(entry.group.as_ref()));
+    differ.map(|fence| fence.name.clone()).collect()
 }
 
 /// Forgets every fence: the device has another owner, or none.
 pub(super) fn forget(scene: Scene<'_>, device: &mut Device, actions: &mut Actions) {
     for state in std::mem::take(&mut device.fences).states.into_values() {
         if let Some(open) = state.open {
-            actions.raise(scene.clear(&open, "the fence no longer applies to this device"));
+            actions.raise(scene.clear(&open, NOT_FOR_IT));
         }
     }
 }

@@ -1,5 +1,6 @@
 //! A new rulebook comes into force, at one record: owners are set, and only what changed is judged anew.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -23,29 +24,31 @@ impl Machine {
         self.ingest_faults.install(rulebook);
         self.clocks.install(rulebook);
         let changed = changed_fences(&before, rulebook);
+        let mut reassigned: BTreeMap<Slot, BTreeSet<FenceName>> = BTreeMap::new();
         let (partition, count) = (self.partition, self.count);
         for entry in rulebook.devices().filter(|entry| count.of(entry.id.as_str()) == partition) {
             if let Some(slot) = self.devices.slot_or_new(&entry.id, true) {
+                let names = fences::reassigned(scene, self.devices.get(slot), entry);
+                if !names.is_empty() {
+                    reassigned.insert(slot, names);
+                }
                 self.own(scene, slot, entry, actions);
             }
         }
         for slot in self.devices.slots() {
-            self.settle(scene, slot, &changed, actions);
+            self.settle(scene, slot, &changed, reassigned.get(&slot), actions);
         }
     }
 
     /// Gives a device the owner that the rulebook names.
     fn own(&mut self, scene: Scene<'_>, slot: Slot, entry: &rulebook::Device, actions: &mut Actions) {
         let device = self.devices.get_mut(slot);
-        let same = device.owner.as_ref().is_some_and(|owner| owner.tenant == entry.tenant && owner.group == entry.group);
         let since = match &device.owner {
-            Some(owner) if same => owner.since,
+            Some(owner) if owner.tenant == entry.tenant => owner.since,
             Some(_) | None => self.clocks.tenant(&entry.tenant).heard(),
         };
-        if device.owner.is_some() && !same {
-            fences::forget(scene, device, actions);
-        }
         if device.owner.as_ref().is_some_and(|owner| owner.tenant != entry.tenant) {
+            fences::forget(scene, device, actions);
             // What is open stands with the old tenant's centre. The new one's hears of what still holds by its own rules.
             lost_contact::clear(scene, device, MOVED, actions);
             battery_low::clear(scene, device, MOVED, actions);
@@ -60,6 +63,7 @@ impl Machine {
         scene: Scene<'_>,
         slot: Slot,
         changed: &BTreeMap<TenantName, BTreeSet<FenceName>>,
+        reassigned: Option<&BTreeSet<FenceName>>,
         actions: &mut Actions,
     ) {
         let device = self.devices.get_mut(slot);
@@ -72,10 +76,15 @@ impl Machine {
         let device = self.devices.get_mut(slot);
         let Some(owner) = &device.owner else { return };
         let clock = self.clocks.tenant(&owner.tenant);
+        let names = match (changed.get(&owner.tenant), reassigned) {
+            (Some(changed), Some(reassigned)) => Some(Cow::Owned(changed | reassigned)),
+            (Some(names), None) | (None, Some(names)) => Some(Cow::Borrowed(names)),
+            (None, None) => None,
+        };
         if !device.fences.is_judged() {
             fences::judge(scene, clock, device, fences::Seen::rulebook(scene.now), actions);
-        } else if let Some(names) = changed.get(&owner.tenant) {
-            fences::rejudge(scene, clock, device, names, actions);
+        } else if let Some(names) = names {
+            fences::rejudge(scene, clock, device, &names, actions);
         }
         self.note_dwelling(slot);
     }
