@@ -46,6 +46,13 @@ pub(super) fn level(
     }
 }
 
+/// Moves what is open to where the rulebook in force says that it belongs.
+pub(super) fn rearm(scene: Scene<'_>, device: &mut Device, actions: &mut Actions) {
+    if let (Some(open), Some(entry)) = (&mut device.battery_low, scene.rulebook.device(&device.id)) {
+        scene.hand_over(open, &entry.centre, entry.rules.stage, actions);
+    }
+}
+
 /// Clears what is open.
 pub(super) fn clear(scene: Scene<'_>, device: &mut Device, text: &str, actions: &mut Actions) {
     if let Some(open) = device.battery_low.take() {

@@ -190,6 +190,16 @@ pub(super) fn rejudge(
     fire(scene, device, &due, actions);
 }
 
+/// Moves what is open to where the rulebook in force says that it belongs.
+pub(super) fn rearm(scene: Scene<'_>, device: &mut Device, actions: &mut Actions) {
+    let (Some(fences), Some(entry)) = (fences_of(scene, device), scene.rulebook.device(&device.id)) else { return };
+    for (name, state) in &mut device.fences.states {
+        if let (Some(open), Some(fence)) = (&mut state.open, fences.get(name)) {
+            scene.hand_over(open, &entry.centre, entry.rules.stage.max(fence.stage), actions);
+        }
+    }
+}
+
 /// The fences that are for one of a device's groups, the one that it has and the one of its entry, and not for the other.
 pub(super) fn reassigned(scene: Scene<'_>, device: &Device, entry: &rulebook::Device) -> BTreeSet<FenceName> {
     let Some(owner) = device.owner.as_ref().filter(|owner| owner.tenant == entry.tenant && owner.group != entry.group) else {

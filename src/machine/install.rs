@@ -86,6 +86,8 @@ impl Machine {
         } else if let Some(names) = names {
             fences::rejudge(scene, clock, device, &names, actions);
         }
+        fences::rearm(scene, device, actions);
+        battery_low::rearm(scene, device, actions);
         self.note_dwelling(slot);
     }
 }

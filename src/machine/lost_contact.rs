@@ -63,7 +63,7 @@ pub(super) fn will(scene: Scene<'_>, clocks: &Clocks, devices: &mut Devices, slo
     }
 }
 
-/// Sets the deadline anew, after the rulebook or the owner changed.
+/// Sets the deadline anew, after the rulebook or the owner changed, and moves what is open to where it belongs now.
 pub(super) fn rearm(scene: Scene<'_>, clocks: &Clocks, devices: &mut Devices, slot: Slot, actions: &mut Actions) {
     let device = devices.get_mut(slot);
     let Some((clock, since, rule)) = silence(scene, clocks, device) else {
@@ -72,6 +72,9 @@ pub(super) fn rearm(scene: Scene<'_>, clocks: &Clocks, devices: &mut Devices, sl
     };
     let lost = device.lost_contact.is_some();
     let deadline = due(clock, device, since, rule).after_grace(clock);
+    if let (Some(open), Some(entry)) = (&mut device.lost_contact, scene.rulebook.device(&device.id)) {
+        scene.hand_over(open, &entry.centre, entry.rules.stage, actions);
+    }
     devices.set_silence(slot, if lost { NEVER } else { deadline });
 }
 

@@ -6,6 +6,7 @@ use crate::limits;
 use crate::rulebook::Rulebook;
 use crate::time::{AppendMillis, ProbeMillis};
 
+use super::actions::Actions;
 use super::devices::Device;
 use super::digest::StateHasher;
 use super::fix::AppliedFix;
@@ -83,6 +84,20 @@ impl Scene<'_> {
         cleared.state = State::Cleared;
         text.clone_into(&mut cleared.reason.text);
         cleared
+    }
+
+    /// Moves an open alert to the centre and the topic where the rulebook now says that it belongs: it clears where it was, and goes on
+    /// where it belongs with the next revision, as the rule once judged it.
+    pub(super) fn hand_over(&self, open: &mut Alert, centre: &CentreName, stage: Stage, actions: &mut Actions) {
+        if open.centre == *centre && open.stage == stage {
+            return;
+        }
+        let cleared =
+            self.clear(open, "the rulebook has given this alert to another centre, or changed its stage: it goes on there");
+        *open =
+            Alert { centre: centre.clone(), stage, revision: cleared.revision, ..open.clone() }.next_revision(cleared.changed_at);
+        actions.raise(cleared);
+        actions.raise(open.clone());
     }
 }
 
