@@ -23,7 +23,7 @@ pub(crate) struct Journal {
     pub(crate) records: Vec<(i64, Record)>,
 }
 
-const RULES: [&str; 9] = [
+const RULES: [&str; 10] = [
     "centre north",
     "centre south",
     "feed main tenants acme,beta fallback north",
@@ -32,7 +32,8 @@ const RULES: [&str; 9] = [
     "tenant beta centre south silence 90s grace 10s will 40s",
     "fence depot tenant acme meaning keep_in circle 0,0,200 dwell 0s buffer 15",
     "fence school tenant acme meaning keep_out circle 300,0,150 dwell 8s buffer 10",
-    "fence shop tenant beta meaning notify circle 0,0,250 dwell 5s buffer 15",
+    "fence shop tenant beta meaning notify circle 0,0,250 dwell 5s buffer 15 stage shadow",
+    "fence yard tenant acme group visitors meaning keep_out circle -100,0,150 dwell 3s buffer 10",
 ];
 
 /// One ingester on one feed's lane.
@@ -144,6 +145,9 @@ impl Maker {
             self.press();
         }
         self.send_wills();
+        if self.chance.percent(1) {
+            self.reassign();
+        }
         if let Some(sent) = self.again.clone().filter(|_| self.chance.percent(40)) {
             self.send(&sent);
         }
@@ -224,6 +228,19 @@ impl Maker {
         let book = rules.apply();
         self.rules = rules;
         self.journal.books.push(book);
+    }
+
+    /// A tenant goes to another centre or changes its stage, or a device changes its group.
+    fn reassign(&mut self) {
+        let (n, centre) = (self.chance.between(0, 19), self.chance.one_of(&["north", "south"]));
+        let stage = self.chance.one_of(&["", " stage shadow"]);
+        let line = match self.chance.between(0, 4) {
+            0 => format!("tenant acme centre {centre} silence 20s grace 15s will 5s{stage}"),
+            1 => format!("tenant beta centre {centre} silence 90s grace 10s will 40s{stage}"),
+            _ => format!("device dev-{n} tenant acme{}", self.chance.one_of(&["", " group visitors", " group visitors"])),
+        };
+        self.rules.set(&line);
+        self.change();
     }
 
     fn feed_of(&mut self, device: usize) -> FeedName {

@@ -8,13 +8,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use lonewatch::alert::{Alert, Kind, Lane, duress_id};
-use lonewatch::ids::{AlertId, DeviceId, EventId, FeedName, Hasher, ProbeRef, TenantName};
+use lonewatch::alert::{Alert, Kind, Lane, Stage, duress_id};
+use lonewatch::ids::{AlertId, DeviceId, EventId, FeedName, GroupName, Hasher, ProbeRef, TenantName};
 use lonewatch::journal::{IngestFault, MessageContent, MessageRecord, Observation, Record};
 use lonewatch::position::Position;
 use lonewatch::rulebook::{Fence, Meaning, Rulebook};
 
 use crate::generate::Journal;
+
+mod moves;
+
+use moves::place;
 
 const BLIND: i64 = 10_000;
 const LATE: i64 = 120_000;
@@ -37,7 +41,11 @@ pub(crate) struct Told {
 impl Told {
     /// The machine's alert in the same words.
     pub(crate) fn of(record: usize, alert: &Alert) -> Self {
-        let who = alert.device.as_ref().map_or_else(|| alert.subject.clone(), |device| format!("{device} {}", alert.subject));
+        let tenants: Vec<&str> = alert.tenants.iter().map(TenantName::as_str).collect();
+        let of_us = || format!("{} of {}", alert.subject, tenants.join("+"));
+        let who = alert.device.as_ref().map_or_else(of_us, |device| format!("{device} {}", alert.subject));
+        // The stage of a press is a mark and no place.
+        let place = place(alert.centre.as_str(), if alert.kind == Kind::Duress { Stage::Live } else { alert.stage });
         let cleared = alert.state == lonewatch::alert::State::Cleared;
         // How late a press is hangs on what reports taught of its device's clock: that is told in stories and in `skew.rs`.
         let late = alert.late.filter(|_| alert.kind != Kind::Duress).map(|late| late.age_millis);
@@ -46,11 +54,7 @@ impl Told {
         if alert.reason.limits.contains_key("after_will_millis") {
             notes.push(WILL);
         }
-        Self {
-            record,
-            id: alert.id,
-            words: words(alert.kind, &who, alert.centre.as_str(), alert.revision, (cleared, late, certain), &notes),
-        }
+        Self { record, id: alert.id, words: words(alert.kind, &who, &place, alert.revision, (cleared, late, certain), &notes) }
     }
 }
 
@@ -96,6 +100,7 @@ struct Watched {
     wills: BTreeMap<EventId, i64>,
     /// Tenant, entry, and the tenant's frontier when the entry came into force.
     owner: Option<(TenantName, i64, Option<i64>)>,
+    group: Option<GroupName>,
     fix: Option<SeenFix>,
     level_at: Option<i64>,
     fences: BTreeMap<String, Side>,
@@ -199,7 +204,10 @@ impl Oracle {
 
     fn open(&mut self, device: &DeviceId, kind: Kind, subject: &str, cause: (EventId, Option<i64>), late: Option<i64>) -> Open {
         let id = Alert::id_of(Some(device), kind, subject, Some(cause.0), cause.1);
-        let centre = self.book.device(device).expect("only owned devices alert").centre.to_string();
+        let entry = self.book.device(device).expect("only owned devices alert");
+        let of_fence =
+            self.fences(device).into_iter().find(|fence| fence.name.as_str() == subject).map_or(Stage::Live, |it| it.stage);
+        let centre = place(entry.centre.as_str(), entry.rules.stage.max(of_fence));
         Open { id, kind, who: format!("{device} {subject}"), centre, late, certain: None, notes: Vec::new() }
     }
 
@@ -287,7 +295,7 @@ impl Oracle {
         self.judge_ourselves();
         let devices: Vec<DeviceId> = self.watched.keys().cloned().collect();
         for device in &devices {
-            self.dwell(device, None);
+            self.dwell(device, None, None);
         }
         for device in &devices {
             self.judge_silence(device);
@@ -339,13 +347,14 @@ impl Oracle {
         let mut wanted = BTreeMap::new();
         for (kind, feed, who, began, notes) in self.blind().into_iter().chain(self.faulty()) {
             let Some(entry) = self.book.feed(&feed) else { continue };
-            let tenants = entry.tenants.iter().filter_map(|tenant| self.book.tenant(tenant));
-            let mut centres: BTreeSet<String> = tenants.map(|tenant| tenant.centre.to_string()).collect();
+            let tenants = || entry.tenants.iter().filter_map(|tenant| self.book.tenant(tenant));
+            let mut centres: BTreeSet<String> = tenants().map(|tenant| tenant.centre.to_string()).collect();
             centres.insert(entry.fallback_centre.to_string());
             for centre in centres {
+                let here = tenants().filter(|tenant| tenant.centre.as_str() == centre).map(|tenant| tenant.name.as_str());
+                let of = format!("{who} of {}", here.collect::<Vec<_>>().join("+"));
                 let id = Alert::id_of(None, kind, &format!("{who}/{centre}"), None, Some(began));
-                let open =
-                    Open { id, kind, who: who.clone(), centre: centre.clone(), late: None, certain: None, notes: notes.clone() };
+                let open = Open { id, kind, who: of, centre: centre.clone(), late: None, certain: None, notes: notes.clone() };
                 wanted.insert((kind, who.clone(), centre), open);
             }
         }
@@ -357,9 +366,9 @@ impl Oracle {
         }
         for (key, want) in wanted {
             match self.troubles.get(&key).cloned() {
-                Some(open) if open.notes == want.notes => {}
+                Some(open) if open.notes == want.notes && open.who == want.who => {}
                 Some(open) => {
-                    let open = Open { notes: want.notes, ..open };
+                    let open = Open { notes: want.notes, who: want.who, ..open };
                     self.say(&open, false);
                     self.troubles.insert(key, open);
                 }
@@ -451,7 +460,7 @@ impl Oracle {
                 let accuracy = f64::from(fix.accuracy_cm) / 100.0;
                 let fix = SeenFix { position: fix.position, accuracy, at, event: message.event, appended: now };
                 watched.fix = Some(fix);
-                self.judge_fences(device, fix, arrived, None);
+                self.judge_fences(device, fix, arrived, None, None);
             }
         }
     }
@@ -547,20 +556,16 @@ fn side(fence: &Fence, fix: &SeenFix) -> Verdict {
 }
 
 impl Oracle {
-    fn fences(&self, device: &DeviceId) -> Vec<Fence> {
-        let Some((tenant, ..)) = &self.watched[device].owner else { return Vec::new() };
-        self.book.fences().iter().map(|(_, fence)| fence.clone()).filter(|fence| fence.tenant == *tenant).collect()
-    }
-
-    fn judge_fences(&mut self, device: &DeviceId, fix: SeenFix, seen_at: i64, rulebook_at: Option<i64>) {
+    /// All fences of a device, or one that it sees for the first time.
+    fn judge_fences(&mut self, device: &DeviceId, fix: SeenFix, seen_at: i64, rulebook_at: Option<i64>, new: Option<&str>) {
         if self.watched[device].owner.is_none() {
             return;
         }
-        for fence in self.fences(device) {
+        for fence in self.fences(device).into_iter().filter(|fence| new.is_none_or(|new| fence.name.as_str() == new)) {
             let verdict = side(&fence, &fix);
             let watched = self.watched.get_mut(device).expect("watched");
             let (judged, state) = (watched.judged, watched.fences.entry(fence.name.to_string()).or_default());
-            if !judged && fence.meaning != Meaning::KeepOut {
+            if (!judged || new.is_some()) && fence.meaning != Meaning::KeepOut {
                 let stays = matches!(fence.meaning, Meaning::KeepIn | Meaning::SafeZone);
                 state.inside = match verdict {
                     Verdict::Inside { .. } => true,
@@ -589,13 +594,13 @@ impl Oracle {
             }
         }
         self.watched.get_mut(device).expect("watched").judged = true;
-        self.dwell(device, Some((fix, seen_at)));
+        self.dwell(device, Some((fix, seen_at)), new);
     }
 
     /// Fires the edges that have held: by time heard since they were seen, or by a later fix.
-    fn dwell(&mut self, device: &DeviceId, latest: Option<(SeenFix, i64)>) {
+    fn dwell(&mut self, device: &DeviceId, latest: Option<(SeenFix, i64)>, only: Option<&str>) {
         let Some((tenant, ..)) = self.watched[device].owner.clone() else { return };
-        for fence in self.fences(device) {
+        for fence in self.fences(device).into_iter().filter(|fence| only.is_none_or(|only| fence.name.as_str() == only)) {
             let name = fence.name.to_string();
             let Some(state) = self.watched[device].fences.get(&name) else { continue };
             let Some((first, seen_at, rulebook_at, certain)) = state.pending.filter(|_| !state.open_question) else { continue };
@@ -659,6 +664,8 @@ impl Oracle {
                 None => self.reach.get(&entry.tenant).map(|reach| reach.frontier),
             };
             watched.owner = Some((entry.tenant.clone(), entry.entry, since));
+            self.regroup(&device);
+            let watched = self.watched.get_mut(&device).expect("watched");
             let off = entry.rules.lost_contact.is_none();
             if let Some(open) = watched.lost.clone().filter(|_| off) {
                 watched.lost = None;
@@ -666,8 +673,9 @@ impl Oracle {
             }
             let watched = &self.watched[&device];
             if let Some(fix) = watched.fix.filter(|_| !watched.judged) {
-                self.judge_fences(&device, fix, self.now, Some(self.now));
+                self.judge_fences(&device, fix, self.now, Some(self.now), None);
             }
+            self.hand_over(&device);
         }
     }
 
