@@ -9,7 +9,7 @@ use super::rejected::{Reject, RejectReason};
 use super::report::{Fix, Motion, Report, Signal, Signals, VisitStep};
 use super::{Content, Decoded, last_resort};
 use crate::limits;
-use crate::time::DeviceMillis;
+use crate::time::{DAY_MILLIS, DeviceMillis, MINUTE_MILLIS};
 
 /// Error circle of a fix whose sender gave none: what GNSS does under trees and between houses.
 const ACCURACY_CM_DEFAULT: u32 = 2_500;
@@ -123,6 +123,7 @@ fn read(payload: &[u8]) -> Result<Decoded, Reject> {
         visit_until: message.visit.and_then(|visit| visit.until).map(DeviceMillis::new),
         signals,
     };
+    let report = with_gnss_weeks(report);
     Ok(Decoded {
         claimed_device: message.device.map(Cow::into_owned),
         wants_receipt: message.receipt == Some(true),
@@ -184,7 +185,24 @@ fn salvage(payload: &[u8]) -> (Report, Option<String>) {
         signals,
         ..Report::default()
     };
-    (report, text("device"))
+    (with_gnss_weeks(report), text("device"))
+}
+
+/// A GNSS receiver counts weeks up to 1,023, and an old one falls back by 1,024 of them, while the device's own clock stays right: fixes
+/// 19.6 years before their own report, and so history for ever. What then fits the report is taken for what it is.
+fn with_gnss_weeks(mut report: Report) -> Report {
+    const ROUND_MILLIS: i64 = 1_024 * 7 * DAY_MILLIS;
+    let told = report.happened.max(report.sent);
+    if let (Some(fix), Some(told)) = (&mut report.fix, told)
+        && let Some(at) = fix.at
+    {
+        let mended = at.get().saturating_add(ROUND_MILLIS);
+        let (oldest, newest) = (told.get().saturating_sub(30 * DAY_MILLIS), told.get().saturating_add(2 * MINUTE_MILLIS));
+        if (oldest..=newest).contains(&mended) {
+            fix.at = Some(DeviceMillis::new(mended));
+        }
+    }
+    report
 }
 
 /// A fix whose place can be read, without what is odd beside it.
@@ -374,6 +392,27 @@ mod tests {
         }
         let absent = r#"{"signals":null,"receipt":null,"id":null,"boot":null,"fix":null,"visit":null,"motion":null,"battery":7}"#;
         assert_eq!(report(absent), Report { battery_percent: Some(7), ..Report::default() });
+    }
+
+    #[test]
+    fn a_fix_of_1024_weeks_ago_is_of_now() {
+        let fixed_at = |time: i64, rest: &str| {
+            let fix = format!(r#"{{"fix":{{"lat":1,"lon":2,"time":{time}}}{rest}}}"#);
+            report(&fix).fix.unwrap().at.unwrap().get()
+        };
+        let (sent, round) = (1_790_345_531_000, 1_024 * 7 * DAY_MILLIS);
+        let with_sent = format!(r#","sent":{sent}"#);
+        for age in [0, 7_000, 3 * DAY_MILLIS] {
+            assert_eq!(fixed_at(sent - age - round, &with_sent), sent - age, "{age}");
+            assert_eq!(fixed_at(sent - age, &with_sent), sent - age, "{age}");
+        }
+        assert_eq!(fixed_at(sent - round, &format!(r#","time":{sent}"#)), sent);
+        for time in [sent - round, sent - round - 40 * DAY_MILLIS, sent - round + DAY_MILLIS, 0] {
+            assert_eq!(fixed_at(time, ""), time, "nothing to hold it against");
+        }
+        for time in [sent - round - 40 * DAY_MILLIS, sent - round + DAY_MILLIS, sent - 365 * DAY_MILLIS, i64::MAX, i64::MIN] {
+            assert_eq!(fixed_at(time, &with_sent), time, "another fault than that, or none");
+        }
     }
 
     #[test]
