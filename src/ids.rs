@@ -319,6 +319,14 @@ impl EventId {
         })
     }
 
+    /// The identity of a press that no probe tells from others of its id: by its receiver's own count, so that it may be doubled, never
+    /// hidden (DESIGN section 5).
+    #[must_use]
+    pub fn counted(self, ingester: &IngesterName, incarnation: Incarnation, counter: u64) -> Self {
+        let hash = Hasher::new("event-counted").field(&self.0).field(ingester.as_str().as_bytes());
+        Self(hash.field(&incarnation.0.to_le_bytes()).field(&counter.to_le_bytes()).finish())
+    }
+
     /// The identity of an old press id that came back as a new press (DESIGN section 5).
     #[must_use]
     pub fn raised_again(self, after_probe: &ProbeRef) -> Self {

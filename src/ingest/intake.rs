@@ -9,7 +9,7 @@ use crate::config::{FeedSettings, Identity, Source};
 use crate::device::mqtt_topic::Named;
 use crate::device::{Content, Decoded, Decoder, NativePress, Reject, RejectReason, Report};
 use crate::ids::{self, CentreName, DeviceId, EventId, Incarnation, IngesterName, Origin, ProbeRef};
-use crate::journal::{self, MessageContent, MessageRecord, Press, Record};
+use crate::journal::{self, Counted, MessageContent, MessageRecord, Press, Record};
 use crate::kafka::{Outgoing, TopicNames};
 use crate::rulebook::Rulebook;
 use crate::time::IngestMillis;
@@ -161,7 +161,7 @@ impl Post {
         let receipt = (read.press || read.wants_receipt)
             .then(|| Receipt { device: device.clone(), payload: receipt_payload(own_id.as_deref(), arrival.payload) });
         let mut writes = Vec::with_capacity(3);
-        let press = read.press.then(|| Press { centre: self.centre_of(rulebook, &device) });
+        let press = read.press.then(|| Press { centre: self.centre_of(rulebook, &device), counted: self.counted(arrival) });
         let quarantined = read.reject.as_ref().map(|reject| self.quarantine(&device, read.press, reject, arrival));
         let content = read.content.unwrap_or(MessageContent::Unreadable(reason.unwrap_or(RejectReason::WrongShape)));
         let record = MessageRecord {
@@ -221,6 +221,14 @@ impl Post {
                 counter: arrival.counter,
             },
         }
+    }
+
+    /// What tells a press from others where no probe has come lately.
+    fn counted(&self, arrival: &Arrival<'_>) -> Option<Counted> {
+        let since_connected = arrival.received_at.since(arrival.connected_at);
+        let quiet_millis = arrival.newest_probe.quiet_millis(arrival.steady_millis).unwrap_or(since_connected);
+        let counted = Counted { incarnation: self.incarnation, counter: arrival.counter, quiet_millis };
+        (!arrival.newest_probe.is_fresh(arrival.steady_millis)).then_some(counted)
     }
 
     fn quarantine_only(&self, device: &DeviceId, read: &Read, arrival: &Arrival<'_>) -> Intake {

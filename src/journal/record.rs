@@ -68,6 +68,19 @@ pub enum MessageContent {
 pub struct Press {
     /// The centre to which revision 1 went.
     pub centre: CentreName,
+    /// Set where no probe had come lately: what else its receiver knows. Journals of earlier versions have none.
+    pub counted: Option<Counted>,
+}
+
+/// A message by its receiver's own count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Counted {
+    /// The receiver's run.
+    pub incarnation: Incarnation,
+    /// As which message of that run.
+    pub counter: u64,
+    /// For how long no probe had come; where none came on its connection, since that began.
+    pub quiet_millis: i64,
 }
 
 /// Up to when one ingester provably heard a feed.

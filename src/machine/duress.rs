@@ -13,7 +13,7 @@ use super::devices::Device;
 use super::episode::EpisodeState;
 use super::fix::AppliedFix;
 use super::raise::{Scene, fences_named, late};
-use super::repeats::{PressIs, Presses};
+use super::repeats::{Presses, Sight};
 
 /// A press as the journal tells of it.
 #[derive(Clone, Copy)]
@@ -31,11 +31,14 @@ pub(super) struct Told<'a> {
 /// Answers a press. `device` is none where there was no room to remember an unknown one: it alerts all the same.
 pub(super) fn press(scene: Scene<'_>, presses: &mut Presses, device: Option<&mut Device>, told: Told<'_>, actions: &mut Actions) {
     let Told { record, press, arrived, .. } = told;
-    let event = match presses.tell(record.event, record.after_probe.as_ref(), arrived, scene.now) {
-        PressIs::New => record.event,
-        PressIs::Again(event) => event,
-        PressIs::Copy => return actions.note(Outcome::PressRepeat),
+    let sight = Sight {
+        event: record.event,
+        alerts_as: record.press_event(),
+        again: again(record),
+        came_at: record.came_at().map(|at| at.min(ProbeMillis::new(scene.now.get()))),
+        arrived,
     };
+    let Some(event) = presses.tell(sight, scene.now) else { return actions.note(Outcome::PressRepeat) };
     actions.note(Outcome::Press);
     let alert = second_revision(scene, device, told, event);
     let present = scene.rulebook.device(&record.device).map(|entry| entry.centre.clone());
@@ -44,6 +47,12 @@ pub(super) fn press(scene: Scene<'_>, presses: &mut Presses, device: Option<&mut
     if let Some(copy) = elsewhere {
         actions.raise(copy);
     }
+}
+
+/// Under which event a press alerts whose id came back long after its last copy: by the receiver's count where no probe tells.
+fn again(record: &MessageRecord) -> EventId {
+    let by_probe = record.after_probe.as_ref().map(|probe| record.event.raised_again(probe));
+    record.counted_event().or(by_probe).unwrap_or(record.event)
 }
 
 fn second_revision(

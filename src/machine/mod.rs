@@ -193,10 +193,11 @@ impl Machine {
         // A message that waited in the broker for an unknown time tells nothing of its device's clock by when it was sent.
         let sent = message.report().and_then(|report| report.sent).filter(|_| message.after_probe.is_some());
         let newest = message.report().and_then(Report::newest_time);
+        let pressed = message.came_at().map_or(arrived, |at| at.min(ProbeMillis::new(now.get())));
         let clock = match (&mut device, &message.press) {
             (Some(device), None) => device.skew.read(newest, sent, arrived),
-            (Some(device), Some(_)) => device.skew.of_press(sent, arrived),
-            (None, _) => skew::Skew::default().of_press(sent, arrived),
+            (Some(device), Some(_)) => device.skew.of_press(sent, pressed),
+            (None, _) => skew::Skew::default().of_press(sent, pressed),
         };
         if let Some(press) = &message.press {
             let occurred_at = clock.correct(message.report().and_then(Report::device_time));

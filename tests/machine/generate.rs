@@ -6,7 +6,7 @@ use std::sync::Arc;
 use lonewatch::alert::Lane;
 use lonewatch::device::{Decoder, Fix, RejectReason, Report};
 use lonewatch::ids::{CentreName, DeviceId, EventId, FeedName, Incarnation, IngesterName, Origin, ProbeRef};
-use lonewatch::journal::{Heard, IngestFault, MessageContent, MessageRecord, Observation, Press, Record};
+use lonewatch::journal::{Counted, Heard, IngestFault, MessageContent, MessageRecord, Observation, Press, Record};
 use lonewatch::rulebook::Rulebook;
 use lonewatch::time::{DeviceMillis, IngestMillis, ProbeMillis};
 
@@ -303,7 +303,14 @@ impl Maker {
         let content =
             if junk { MessageContent::Unreadable(RejectReason::NotUtf8) } else { MessageContent::Report(Box::new(report)) };
         let centre = CentreName::parse(self.chance.one_of(&["north", "north", "south"])).expect("a name");
-        let sent = (self.devices[at].clone(), self.feed_of(at), Lane::Duress, content, Some(Press { centre }), "help".to_owned());
+        let sent = (
+            self.devices[at].clone(),
+            self.feed_of(at),
+            Lane::Duress,
+            content,
+            Some(Press { centre, counted: None }),
+            "help".to_owned(),
+        );
         self.send(&sent);
         self.again = Some(sent);
     }
@@ -326,6 +333,12 @@ impl Maker {
                 (None, Some(probe)) => Origin::AfterProbe(probe),
                 (None, None) => Origin::Counted { after_probe: None, ingester: ingester.clone(), incarnation, counter },
             };
+            // Now and then no probe comes for a while, or none has come on this connection.
+            let quiet = match &after {
+                Some(_) => press.as_ref().and(self.chance.percent(10).then(|| self.chance.between(6_000, 900_000))),
+                None => Some(self.now - connected_at.get()),
+            };
+            let counted = quiet.map(|quiet_millis| Counted { incarnation, counter, quiet_millis });
             let record = MessageRecord {
                 event: EventId::of(device, &origin, lane.as_str(), bytes.as_bytes()),
                 device: device.clone(),
@@ -338,7 +351,7 @@ impl Maker {
                 retained,
                 decoder: Decoder::Native,
                 content: content.clone(),
-                press: press.clone(),
+                press: press.clone().map(|press| Press { counted, ..press }),
             };
             self.push(Record::Message(Box::new(record)));
         }

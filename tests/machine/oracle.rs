@@ -130,8 +130,10 @@ pub(crate) struct Oracle {
     /// By tenant: what all lanes heard, measured anew whenever something was heard.
     pieces: BTreeMap<TenantName, Vec<(i64, i64)>>,
     watched: BTreeMap<DeviceId, Watched>,
-    /// By event: when a copy with a probe last came.
+    /// By event: when a copy last came of which that can be told.
     presses: BTreeMap<EventId, i64>,
+    /// Presses told by their receiver's count alone.
+    doubled: BTreeSet<EventId>,
     feeds: BTreeMap<FeedName, i64>,
     /// What we know to be wrong with ourselves, by what it is, of what, and whose centre's.
     troubles: BTreeMap<(Kind, String, String), Open>,
@@ -164,6 +166,7 @@ impl Oracle {
             pieces: BTreeMap::new(),
             watched: BTreeMap::new(),
             presses: BTreeMap::new(),
+            doubled: BTreeSet::new(),
             feeds: BTreeMap::new(),
             troubles: BTreeMap::new(),
             faults: Vec::new(),
@@ -484,18 +487,32 @@ impl Oracle {
     }
 
     fn press(&mut self, message: &MessageRecord, probe: Option<&ProbeRef>, arrived: i64) {
-        let known = self.presses.get(&message.event).copied();
-        let event = match (known, probe) {
-            (None, _) => message.event,
-            (Some(last), Some(probe)) if arrived - last > AGAIN => message.event.raised_again(probe),
-            (Some(_), _) => {
-                if probe.is_some() {
-                    self.presses.insert(message.event, known.unwrap_or(arrived).max(arrived));
-                }
-                return;
-            }
+        let press = message.press.as_ref().expect("a press");
+        // By the receiver's count where no probe has come for 5 s; each for itself where none has for ten minutes.
+        let counted = press.counted.map(|it| message.event.counted(&message.ingester, it.incarnation, it.counter));
+        let quiet = press.counted.map_or(0, |counted| counted.quiet_millis);
+        let came = match probe {
+            Some(probe) => Some((probe.sent_at.get() + quiet).min(self.now)),
+            None => (quiet > 60_000).then_some(message.received_at.get()),
         };
-        self.presses.insert(message.event, arrived);
+        let known = self.presses.get(&message.event).copied();
+        let last = match (known, came) {
+            (Some(known), came) => known.max(came.unwrap_or(known)),
+            (None, came) => came.unwrap_or(arrived),
+        };
+        self.presses.insert(message.event, last);
+        let event = match (known, came) {
+            _ if quiet > AGAIN => counted.expect("what is quiet is counted"),
+            (None, _) => message.event,
+            (Some(known), Some(came)) if came - known > AGAIN => match (counted, probe) {
+                (Some(counted), _) => counted,
+                (None, probe) => message.event.raised_again(probe.expect("it came after one")),
+            },
+            (Some(_), _) => return,
+        };
+        if quiet > AGAIN && !self.doubled.insert(event) {
+            return;
+        }
         let sent_to = message.press.as_ref().expect("a press").centre.to_string();
         let mut centres = BTreeSet::from([sent_to]);
         centres.extend(self.book.device(&message.device).map(|entry| entry.centre.to_string()));
