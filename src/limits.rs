@@ -133,6 +133,9 @@ pub const INGEST_FAULTS_MAX: usize = 256;
 /// Gaps that a feed, or a tenant, remembers. Past it the two oldest are joined; of joined gaps only the sum is known, not where each was.
 pub const GAPS_REMEMBERED_MAX: usize = 64;
 
+/// Ingesters by lane and feed whose own listening a partition remembers: two lanes, two ingesters, many feeds, and some that were renamed.
+pub const EARS_REMEMBERED_MAX: usize = 1_024;
+
 // ---- the machine ----
 
 /// Devices that report but stand in no rulebook, per partition. Past it they still alert, unlinked.

@@ -121,6 +121,11 @@ pub struct Heard {
 }
 
 impl MessageRecord {
+    /// Whether its device was alive to send it: neither a retained copy nor the broker's word.
+    pub fn is_contact(&self) -> bool {
+        !self.retained && self.content != MessageContent::Will
+    }
+
     /// The report in it, if a device spoke in a way that could be read.
     pub fn report(&self) -> Option<&Report> {
         match &self.content {

@@ -6,8 +6,8 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use crate::alert::Lane;
-use crate::ids::{FeedName, TenantName};
-use crate::journal::Heard;
+use crate::ids::{FeedName, IngesterName, TenantName};
+use crate::journal::{Heard, Observation};
 use crate::limits;
 use crate::rulebook::{Rulebook, Tenant};
 use crate::time::{HeardMillis, ProbeMillis};
@@ -177,6 +177,8 @@ fn union_within(gaps: impl Iterator<Item = Gap>, within: Gap) -> Vec<Gap> {
 #[derive(Clone, Debug)]
 pub(super) struct Clocks {
     lanes: BTreeMap<(FeedName, Lane), LaneClock>,
+    /// Up to when each ingester by itself heard each lane.
+    ears: BTreeMap<(FeedName, Lane, IngesterName), ProbeMillis>,
     tenants: BTreeMap<TenantName, TenantClock>,
     start_is_gap: bool,
     silent: TenantClock,
@@ -185,7 +187,13 @@ pub(super) struct Clocks {
 impl Clocks {
     /// Clocks at the start of a journal; `start_is_gap` where the journal's own start is gone.
     pub(super) fn new(start_is_gap: bool) -> Self {
-        Self { lanes: BTreeMap::new(), tenants: BTreeMap::new(), start_is_gap, silent: TenantClock::default() }
+        Self {
+            lanes: BTreeMap::new(),
+            ears: BTreeMap::new(),
+            tenants: BTreeMap::new(),
+            start_is_gap,
+            silent: TenantClock::default(),
+        }
     }
 
     /// Takes a new rulebook: the clock of a tenant that is gone would stand still and then leap.
@@ -194,17 +202,29 @@ impl Clocks {
     }
 
     /// Takes what an ingester heard of a feed.
-    pub(super) fn observe(&mut self, feed: &FeedName, heard: &[Heard], rulebook: &Rulebook) {
+    pub(super) fn observe(&mut self, observation: &Observation, rulebook: &Rulebook) {
+        let Observation { feed, ingester, heard, .. } = observation;
         let mut moved = false;
         // A stretch of no length adds nothing, and a lone first probe must not pass over what a mirrored ingester is about to say.
         for stretch in heard.iter().filter(|stretch| stretch.from < stretch.to) {
             moved |= self.lanes.entry((feed.clone(), stretch.lane)).or_default().advance(*stretch);
+            self.note_ear((feed.clone(), stretch.lane, ingester.clone()), stretch.to);
         }
         if moved {
             for tenant in rulebook.tenants().filter(|tenant| tenant.feeds.contains(feed)) {
                 self.advance_tenant(tenant);
             }
         }
+    }
+
+    /// Keeps the table bounded: whoever was last heard longest ago is forgotten, and its next backlog is no contact.
+    fn note_ear(&mut self, ear: (FeedName, Lane, IngesterName), to: ProbeMillis) {
+        if self.ears.len() >= limits::EARS_REMEMBERED_MAX && !self.ears.contains_key(&ear) {
+            let oldest = self.ears.iter().min_by_key(|(_, to)| **to).map(|(ear, _)| ear.clone());
+            oldest.and_then(|ear| self.ears.remove(&ear));
+        }
+        let known = self.ears.entry(ear).or_insert(to);
+        *known = (*known).max(to);
     }
 
     fn advance_tenant(&mut self, tenant: &Tenant) {
@@ -225,6 +245,11 @@ impl Clocks {
         self.lanes.get(&(feed.clone(), lane)).and_then(LaneClock::heard_to)
     }
 
+    /// Up to when one ingester by itself heard a lane of a feed.
+    pub(super) fn heard_by(&self, feed: &FeedName, lane: Lane, ingester: &IngesterName) -> Option<ProbeMillis> {
+        self.ears.get(&(feed.clone(), lane, ingester.clone())).copied()
+    }
+
     /// Every lane that was ever heard, in order.
     pub(super) fn lanes(&self) -> impl Iterator<Item = (&FeedName, Lane, &LaneClock)> {
         self.lanes.iter().map(|((feed, lane), clock)| (feed, *lane, clock))
@@ -237,6 +262,10 @@ impl Clocks {
             for gap in &clock.gaps {
                 hash.int(gap.0.get()).int(gap.1.get());
             }
+        }
+        hash.count(self.ears.len());
+        for ((feed, lane, ingester), to) in &self.ears {
+            hash.text(feed.as_str()).text(lane.as_str()).text(ingester.as_str()).int(to.get());
         }
         hash.count(self.tenants.len());
         for (tenant, clock) in &self.tenants {
@@ -349,6 +378,20 @@ mod tests {
         lane.advance(heard(100, 110));
         tenant.advance(&[&lane], 300, true);
         assert_eq!(tenant.grace_until().get(), 300);
+    }
+
+    #[test]
+    fn what_each_ingester_heard_is_bounded_and_the_oldest_is_forgotten() {
+        let mut clocks = Clocks::new(false);
+        let ear = |n: usize| (FeedName::parse("main").unwrap(), Lane::Reports, IngesterName::parse(&format!("i-{n}")).unwrap());
+        for n in 0..=limits::EARS_REMEMBERED_MAX {
+            clocks.note_ear(ear(n), ProbeMillis::new(i64::try_from(n).unwrap()));
+        }
+        let (feed, lane, first) = ear(0);
+        assert_eq!((clocks.ears.len(), clocks.heard_by(&feed, lane, &first)), (limits::EARS_REMEMBERED_MAX, None));
+        let (feed, lane, second) = ear(1);
+        clocks.note_ear(ear(1), ProbeMillis::new(0));
+        assert_eq!(clocks.heard_by(&feed, lane, &second), Some(ProbeMillis::new(1)), "never back");
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! its tenant, and the episode that the press belongs to.
 
 use crate::alert::{Alert, duress_id};
+use crate::device::Report;
 use crate::ids::EventId;
 use crate::journal::{MessageRecord, Press};
 use crate::time::ProbeMillis;
@@ -14,33 +15,40 @@ use super::episode::EpisodeState;
 use super::fix::AppliedFix;
 use super::raise::{Scene, fences_named, late};
 use super::repeats::{Presses, Sight};
+use super::skew::Skew;
 
 /// A press as the journal tells of it.
 #[derive(Clone, Copy)]
-pub(super) struct Told<'a> {
-    pub(super) record: &'a MessageRecord,
-    pub(super) press: &'a Press,
-    /// When it came to the MQTT broker, on the probes' axis.
-    pub(super) arrived: ProbeMillis,
+struct Told<'a> {
+    record: &'a MessageRecord,
+    press: &'a Press,
     /// When it happened.
-    pub(super) occurred_at: ProbeMillis,
+    occurred_at: ProbeMillis,
     /// When the fix in it was taken, if there is one.
-    pub(super) fixed_at: Option<ProbeMillis>,
+    fixed_at: Option<ProbeMillis>,
 }
 
 /// Answers a press. `device` is none where there was no room to remember an unknown one: it alerts all the same.
-pub(super) fn press(scene: Scene<'_>, presses: &mut Presses, device: Option<&mut Device>, told: Told<'_>, actions: &mut Actions) {
-    let Told { record, press, arrived, .. } = told;
-    let sight = Sight {
-        event: record.event,
-        alerts_as: record.press_event(),
-        again: again(record),
-        came_at: record.came_at().map(|at| at.min(ProbeMillis::new(scene.now.get()))),
-        arrived,
-    };
+pub(super) fn press(
+    scene: Scene<'_>,
+    presses: &mut Presses,
+    device: Option<&mut Device>,
+    (record, press): (&MessageRecord, &Press),
+    actions: &mut Actions,
+) {
+    let not_after_now = |at: ProbeMillis| at.min(ProbeMillis::new(scene.now.get()));
+    let came_at = record.came_at().map(not_after_now);
+    let arrived = came_at.unwrap_or_else(|| not_after_now(ProbeMillis::new(record.arrived_at())));
+    let sight = Sight { event: record.event, alerts_as: record.press_event(), again: again(record), came_at, arrived };
     let Some(event) = presses.tell(sight, scene.now) else { return actions.note(Outcome::PressRepeat) };
     actions.note(Outcome::Press);
-    let alert = second_revision(scene, device, told, event);
+    let report = record.report();
+    // What waited in the broker for an unknown time tells nothing of its device's clock by when it was sent.
+    let sent = report.and_then(|report| report.sent).filter(|_| record.after_probe.is_some());
+    let clock = device.as_ref().map_or(Skew::default(), |device| device.skew).of_press(sent, arrived);
+    let occurred_at = clock.correct(report.and_then(Report::device_time));
+    let fixed_at = report.and_then(|report| report.fix).map(|fix| fix.at.map_or(occurred_at, |at| clock.correct(Some(at))));
+    let alert = second_revision(scene, device, Told { record, press, occurred_at, fixed_at }, event);
     let present = scene.rulebook.device(&record.device).map(|entry| entry.centre.clone());
     let elsewhere = present.filter(|centre| *centre != press.centre).map(|centre| Alert { centre, ..alert.clone() });
     actions.raise(alert);
@@ -58,7 +66,7 @@ fn again(record: &MessageRecord) -> EventId {
 fn second_revision(
     scene: Scene<'_>,
     device: Option<&mut Device>,
-    Told { record, press, occurred_at, fixed_at, .. }: Told<'_>,
+    Told { record, press, occurred_at, fixed_at }: Told<'_>,
     event: EventId,
 ) -> Alert {
     let mut alert = record.first_revision(press.centre.clone()).next_revision(scene.now.get());

@@ -56,6 +56,15 @@ pub enum Start {
     Truncated,
 }
 
+/// How old a message is, at most.
+#[derive(Clone, Copy)]
+struct Waited {
+    /// When its device was alive to send it, on the probes' axis; none where that cannot be told (DESIGN section 5).
+    alive_at: Option<ProbeMillis>,
+    /// The oldest that it can be: what it leaves undated is taken for so old, and never for news (P8).
+    since: ProbeMillis,
+}
+
 /// One partition.
 #[derive(Clone, Debug)]
 pub struct Machine {
@@ -170,7 +179,7 @@ impl Machine {
         if ahead {
             return actions.note(Outcome::ObservationAhead);
         }
-        self.clocks.observe(&observation.feed, &observation.heard, &self.rulebook);
+        self.clocks.observe(observation, &self.rulebook);
         actions.note(Outcome::Observation);
     }
 
@@ -180,53 +189,44 @@ impl Machine {
         let slot = self.devices.slot_or_new(&message.device, rulebook.device(&message.device).is_some());
         // Nothing arrives after Kafka has it: an ingester's clock that runs ahead must not keep a device alive, or its presses old.
         let arrived = ProbeMillis::new(message.arrived_at().min(now.get()));
+        let waited = self.waited(message, arrived);
         if let Some(slot) = slot {
             self.devices.get_mut(slot).feed = Some(message.feed.clone());
-            if let Some(at) = self.contact_of(message, arrived) {
-                lost_contact::contact(scene, &self.clocks, &mut self.devices, slot, (at, message.event), actions);
+            if message.is_contact() {
+                if let Some(at) = waited.alive_at {
+                    lost_contact::contact(scene, &self.clocks, &mut self.devices, slot, (at, message.event), actions);
+                }
             } else if message.content == MessageContent::Will && !message.retained && message.after_probe.is_some() {
                 // Without a probe it waited in the broker for who knows how long.
                 lost_contact::will(scene, &self.clocks, &mut self.devices, slot, (arrived, message.event));
             }
         }
-        let mut device = slot.map(|slot| self.devices.get_mut(slot));
+        let device = slot.map(|slot| self.devices.get_mut(slot));
+        if let Some(press) = &message.press {
+            duress::press(scene, &mut self.presses, device, (message, press), actions);
+        }
+        let Some(slot) = slot else { return actions.note(Outcome::UnknownUnremembered) };
+        let skew = &mut self.devices.get_mut(slot).skew;
         // A message that waited in the broker for an unknown time tells nothing of its device's clock by when it was sent.
         let sent = message.report().and_then(|report| report.sent).filter(|_| message.after_probe.is_some());
         let newest = message.report().and_then(Report::newest_time);
-        let pressed = message.came_at().map_or(arrived, |at| at.min(ProbeMillis::new(now.get())));
-        let clock = match (&mut device, &message.press) {
-            (Some(device), None) => device.skew.read(newest, sent, arrived),
-            (Some(device), Some(_)) => device.skew.of_press(sent, pressed),
-            (None, _) => skew::Skew::default().of_press(sent, pressed),
+        let clock = match &message.press {
+            None => skew.read(newest, sent, arrived),
+            Some(_) => skew.of_press(sent, arrived),
         };
-        if let Some(press) = &message.press {
-            let occurred_at = clock.correct(message.report().and_then(Report::device_time));
-            let fix = message.report().and_then(|report| report.fix);
-            let fixed_at = fix.map(|fix| fix.at.map_or(occurred_at, |at| clock.correct(Some(at))));
-            duress::press(
-                scene,
-                &mut self.presses,
-                device,
-                duress::Told { record: message, press, arrived, occurred_at, fixed_at },
-                actions,
-            );
-        }
-        match slot {
-            None => actions.note(Outcome::UnknownUnremembered),
-            Some(slot) => self.tell(scene, slot, message, clock, actions),
-        }
+        self.tell(scene, slot, message, clock.undated_since(waited.since), actions);
     }
 
-    /// When the device was alive to send this, on the probes' axis; none where that cannot be told or nobody was (DESIGN section 5).
-    fn contact_of(&self, message: &MessageRecord, arrived: ProbeMillis) -> Option<ProbeMillis> {
-        if message.retained || message.content == MessageContent::Will {
-            return None;
-        }
+    /// For how long a message may have waited in the broker. Before a connection's first probe comes its session's backlog: what the
+    /// broker held, or had not seen acknowledged, since its ingester last heard this lane; of a mirrored one's listening it tells nothing.
+    fn waited(&self, message: &MessageRecord, arrived: ProbeMillis) -> Waited {
         if message.after_probe.is_some() {
-            return Some(arrived);
+            return Waited { alive_at: Some(arrived), since: arrived };
         }
-        let frontier = self.clocks.heard_to(&message.feed, message.lane)?;
-        (frontier.get() < message.connected_at.get()).then_some(frontier)
+        let connected_at = ProbeMillis::new(message.connected_at.get());
+        let heard_to = self.clocks.heard_by(&message.feed, message.lane, &message.ingester).filter(|to| *to < connected_at);
+        let oldest = || connected_at.plus(-SECOND_MILLIS * i64::from(limits::SESSION_EXPIRY_SECONDS));
+        Waited { alive_at: heard_to, since: heard_to.unwrap_or_else(oldest).min(arrived) }
     }
 
     /// What the message tells of its device, once it is clear that it was not told before.

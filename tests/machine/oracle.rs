@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use lonewatch::alert::{Alert, Kind, Lane, duress_id};
-use lonewatch::ids::{AlertId, DeviceId, EventId, FeedName, Hasher, ProbeRef, TenantName};
+use lonewatch::ids::{AlertId, DeviceId, EventId, FeedName, Hasher, IngesterName, ProbeRef, TenantName};
 use lonewatch::journal::{IngestFault, MessageContent, MessageRecord, Observation, Record};
 use lonewatch::position::Position;
 use lonewatch::rulebook::{Fence, Meaning, Rulebook};
@@ -124,6 +124,8 @@ pub(crate) struct Oracle {
     now: i64,
     told: Vec<Told>,
     highest: BTreeMap<AlertId, u32>,
+    /// Everything that an ingester said it heard, as it said it.
+    ears: Vec<(FeedName, Lane, IngesterName, i64)>,
     /// By feed and lane: stretches heard, each beyond the last.
     heard: BTreeMap<(FeedName, Lane), Vec<(i64, i64)>>,
     reach: BTreeMap<TenantName, Reach>,
@@ -161,6 +163,7 @@ impl Oracle {
             now: i64::MIN,
             told: Vec::new(),
             highest: BTreeMap::new(),
+            ears: Vec::new(),
             heard: BTreeMap::new(),
             reach: BTreeMap::new(),
             pieces: BTreeMap::new(),
@@ -222,6 +225,9 @@ impl Oracle {
         }
         for heard in &observation.heard {
             let (from, to) = (heard.from.get(), heard.to.get());
+            if from < to {
+                self.ears.push((observation.feed.clone(), heard.lane, observation.ingester.clone(), to));
+            }
             let stretches = self.heard.entry((observation.feed.clone(), heard.lane)).or_default();
             match stretches.last_mut() {
                 _ if from >= to => {}
@@ -426,10 +432,16 @@ impl Oracle {
         let arrived = probe.map_or(message.received_at.get(), |probe| probe.sent_at.get()).min(self.now);
         self.contact(message, arrived);
         let report = if let MessageContent::Report(report) = &message.content { Some(report) } else { None };
+        // What bears no time is as old as it can be: a session holds a day.
+        let oldest = match probe {
+            Some(_) => arrived,
+            None => self.last_heard_by(message).unwrap_or(message.connected_at.get() - 24 * 3_600_000).min(arrived),
+        };
         // The generator's word: what is dated says when it was sent, and has a probe.
         let back = |at: Option<lonewatch::time::DeviceMillis>| match (at, report.and_then(|report| report.sent)) {
             (Some(at), Some(sent)) => (arrived - (sent.get() - at.get())).min(arrived),
-            (Some(_) | None, _) => arrived,
+            (Some(_), None) => arrived,
+            (None, _) => oldest,
         };
         if message.press.is_some() {
             self.press(message, probe, arrived);
@@ -460,6 +472,12 @@ impl Oracle {
         }
     }
 
+    /// Up to when the receiver of a message without a probe had itself heard that lane, if before the connection on which it came.
+    fn last_heard_by(&self, message: &MessageRecord) -> Option<i64> {
+        let mine = self.ears.iter().filter(|ear| ear.0 == message.feed && ear.1 == message.lane && ear.2 == message.ingester);
+        mine.map(|ear| ear.3).max().filter(|heard| *heard < message.connected_at.get())
+    }
+
     fn contact(&mut self, message: &MessageRecord, arrived: i64) {
         if message.content == MessageContent::Will && !message.retained && message.after_probe.is_some() {
             self.watched.get_mut(&message.device).expect("watched").wills.entry(message.event).or_insert(arrived);
@@ -467,11 +485,12 @@ impl Oracle {
         if message.retained || message.content == MessageContent::Will {
             return;
         }
-        let frontier = self.heard.get(&(message.feed.clone(), message.lane)).and_then(|lane| lane.last()).map(|last| last.1);
-        let at = match (&message.after_probe, frontier) {
-            (Some(_), _) => arrived,
-            (None, Some(frontier)) if frontier < message.connected_at.get() => frontier,
-            (None, _) => return,
+        let at = match &message.after_probe {
+            Some(_) => arrived,
+            None => match self.last_heard_by(message) {
+                Some(heard) => heard,
+                None => return,
+            },
         };
         let watched = self.watched.get_mut(&message.device).expect("watched");
         if watched.contact.is_some_and(|known| known.0 >= at) {
