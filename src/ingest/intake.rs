@@ -158,6 +158,8 @@ impl Post {
         let reason = read.reject.as_ref().map(|reject| reject.reason);
         let own_id = read.report().and_then(|report| report.own_id.clone());
         let event = EventId::of(&device, &self.origin(own_id.clone(), arrival), arrival.mqtt_topic, arrival.payload);
+        // Whoever copies a device's press on a feed of others must not make the true one look like the copy.
+        let event = if rulebook.carries(&self.feed.name, &device) { event } else { event.through(&self.feed.name) };
         let receipt = (read.press || read.wants_receipt)
             .then(|| Receipt { device: device.clone(), payload: receipt_payload(own_id.as_deref(), arrival.payload) });
         let mut writes = Vec::with_capacity(3);
@@ -202,9 +204,10 @@ impl Post {
         Outgoing { topic: self.topics.journal(), partition: None, key, payload }
     }
 
-    /// Where a press goes: to the centre of its device's tenant, else to the feed's fallback centre.
+    /// Where a press goes: to the centre of its device's tenant, else, or where this feed does not carry that tenant, to the feed's fallback.
     fn centre_of(&self, rulebook: &Rulebook, device: &DeviceId) -> CentreName {
-        let of_device = rulebook.device(device).map(|entry| entry.centre.clone());
+        let carried = rulebook.device(device).filter(|_| rulebook.carries(&self.feed.name, device));
+        let of_device = carried.map(|entry| entry.centre.clone());
         let fallback = || rulebook.feed(&self.feed.name).map(|feed| feed.fallback_centre.clone());
         of_device.or_else(fallback).unwrap_or_else(|| self.fallback_centre.clone())
     }

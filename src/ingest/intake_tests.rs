@@ -132,6 +132,30 @@ fn mirrored_copies_of_a_press_differ_in_their_lane_alone() {
     assert_eq!(one, two);
 }
 
+#[test]
+fn a_press_through_a_feed_of_others_goes_to_its_fallback_and_hides_nothing() {
+    let files = [
+        (
+            "installation.toml",
+            "[centres.north]\n[centres.south]\n[feeds.main]\ntenants = [\"beta\"]\nfallback_centre = \"south\"\n\
+             [feeds.other]\ntenants = [\"acme\"]\nfallback_centre = \"south\"\n",
+        ),
+        ("tenants/acme.toml", "centre = \"north\"\n[devices.dev-1]\n"),
+        ("tenants/beta.toml", "centre = \"south\"\n[devices.dev-2]\n"),
+    ];
+    let rulebook = rulebook::check(&files.map(|(path, text)| (path.to_owned(), text.to_owned()))).unwrap().rulebook();
+    let post = post(Lane::Duress, "topic");
+    let taken = |rulebook: &Rulebook, device: &str| {
+        let topic = format!("lw/v1/{device}/duress");
+        take_at(10_000, rulebook, &post, &topic, br#"{"id":"p-1"}"#, &NewestProbe::default())
+    };
+    let (of_others, true_one) = (taken(&rulebook, "dev-1"), taken(&rulebook_of_one(), "dev-1"));
+    assert_eq!(&*of_others.writes[0].topic, "lonewatch.alerts.south");
+    assert_ne!(journalled(&of_others).event, journalled(&true_one).event);
+    let (unknown, same) = (taken(&rulebook, "nobody"), taken(&rulebook_of_one(), "nobody"));
+    assert_eq!(journalled(&unknown).event, journalled(&same).event, "what nobody entered is anybody's");
+}
+
 /// A press of one id every time, at so many minutes after the last probe of its connection; the ids of its revision 1 and of its event.
 fn pressed_after(minutes: i64, ingester: &str) -> (ids::AlertId, MessageRecord) {
     let mut probe = NewestProbe::default();

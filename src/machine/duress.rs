@@ -7,6 +7,7 @@ use crate::alert::{Alert, duress_id};
 use crate::device::Report;
 use crate::ids::EventId;
 use crate::journal::{MessageRecord, Press};
+use crate::rulebook;
 use crate::time::ProbeMillis;
 
 use super::actions::{Actions, Outcome};
@@ -28,7 +29,8 @@ struct Told<'a> {
     fixed_at: Option<ProbeMillis>,
 }
 
-/// Answers a press. `device` is none where there was no room to remember an unknown one: it alerts all the same.
+/// Answers a press. `device` is none where there was no room to remember an unknown one, or where another tenant's feed speaks for one: it
+/// alerts all the same.
 pub(super) fn press(
     scene: Scene<'_>,
     presses: &mut Presses,
@@ -49,12 +51,24 @@ pub(super) fn press(
     let occurred_at = clock.correct(report.and_then(Report::device_time));
     let fixed_at = report.and_then(|report| report.fix).map(|fix| fix.at.map_or(occurred_at, |at| clock.correct(Some(at))));
     let alert = second_revision(scene, device, Told { record, press, occurred_at, fixed_at }, event);
-    let present = scene.rulebook.device(&record.device).map(|entry| entry.centre.clone());
+    let present = match owner(scene, record) {
+        Some(entry) => Some(&entry.centre),
+        None if scene.rulebook.device(&record.device).is_some() => {
+            scene.rulebook.feed(&record.feed).map(|feed| &feed.fallback_centre)
+        }
+        None => None,
+    };
+    let present = present.cloned();
     let elsewhere = present.filter(|centre| *centre != press.centre).map(|centre| Alert { centre, ..alert.clone() });
     actions.raise(alert);
     if let Some(copy) = elsewhere {
         actions.raise(copy);
     }
+}
+
+/// The device's entry, where the feed may speak for it.
+fn owner<'a>(scene: Scene<'a>, record: &MessageRecord) -> Option<&'a rulebook::Device> {
+    scene.rulebook.device(&record.device).filter(|_| scene.rulebook.carries(&record.feed, &record.device))
 }
 
 /// Under which event a press alerts whose id came back long after its last copy: by the receiver's count where no probe tells.
@@ -76,7 +90,7 @@ fn second_revision(
     alert.late = late(Some(scene.now), occurred_at);
     alert.reason = record.press_reason(record.event, Some(scene.now.get()));
     alert.reason.rulebook_version = Some(scene.rulebook.version());
-    if let Some(entry) = scene.rulebook.device(&record.device) {
+    if let Some(entry) = owner(scene, record) {
         alert.tenant = Some(entry.tenant.clone());
         alert.group.clone_from(&entry.group);
         alert.stage = entry.rules.stage;

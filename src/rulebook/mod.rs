@@ -94,6 +94,12 @@ impl Rulebook {
         self.feeds.values()
     }
 
+    /// Whether a feed may speak for a device: it carries the device's tenant. Anything may speak for a device that no entry names.
+    pub fn carries(&self, feed: &FeedName, device: &DeviceId) -> bool {
+        let Some(device) = self.device(device) else { return true };
+        self.feed(feed).is_some_and(|feed| feed.tenants.contains(&device.tenant))
+    }
+
     /// Every centre, in order of name.
     pub fn centres(&self) -> impl Iterator<Item = &Centre> {
         self.centres.values()

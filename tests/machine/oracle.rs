@@ -427,6 +427,12 @@ impl Oracle {
 
     fn message(&mut self, message: &MessageRecord) {
         let device = &message.device;
+        if !self.speaks_for(message) {
+            if message.press.is_some() {
+                self.press(message, message.after_probe.as_ref(), message.arrived_at().min(self.now));
+            }
+            return;
+        }
         self.watched.entry(device.clone()).or_default();
         let probe = message.after_probe.as_ref();
         let arrived = probe.map_or(message.received_at.get(), |probe| probe.sent_at.get()).min(self.now);
@@ -470,6 +476,12 @@ impl Oracle {
                 self.judge_fences(device, fix, arrived, None);
             }
         }
+    }
+
+    /// Not where the device is another tenant's than those of the feed.
+    fn speaks_for(&self, message: &MessageRecord) -> bool {
+        let tenants = self.book.feed(&message.feed).map(|feed| feed.tenants.clone()).unwrap_or_default();
+        self.book.device(&message.device).is_none_or(|entry| tenants.iter().any(|tenant| *tenant == entry.tenant))
     }
 
     /// Up to when the receiver of a message without a probe had itself heard that lane, if before the connection on which it came.
@@ -534,7 +546,11 @@ impl Oracle {
         }
         let sent_to = message.press.as_ref().expect("a press").centre.to_string();
         let mut centres = BTreeSet::from([sent_to]);
-        centres.extend(self.book.device(&message.device).map(|entry| entry.centre.to_string()));
+        centres.extend(match self.book.device(&message.device) {
+            Some(entry) if self.speaks_for(message) => Some(entry.centre.to_string()),
+            Some(_) => self.book.feed(&message.feed).map(|feed| feed.fallback_centre.to_string()),
+            None => None,
+        });
         let id = duress_id(&message.device, event);
         for centre in centres {
             let words = words(Kind::Duress, &format!("{} ", message.device), &centre, 2, (false, None, None), &[]);

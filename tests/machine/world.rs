@@ -172,8 +172,10 @@ impl World {
         };
         let lane = if press.is_some() { Lane::Duress } else { Lane::Reports };
         let payload = format!("{content:?} {:?}", value(words, "at"));
+        let event = EventId::of(&device, &origin, lane.as_str(), payload.as_bytes());
+        let carried = self.rulebook.carries(&feed, &device);
         MessageRecord {
-            event: EventId::of(&device, &origin, lane.as_str(), payload.as_bytes()),
+            event: if carried { event } else { event.through(&feed) },
             device,
             feed,
             lane,
@@ -192,7 +194,8 @@ impl World {
         if let Some(centre) = value(words, "to") {
             return CentreName::parse(centre).expect("a name");
         }
-        let of_device = self.rulebook.device(device).map(|entry| entry.centre.clone());
+        let carried = self.rulebook.device(device).filter(|_| self.rulebook.carries(feed, device));
+        let of_device = carried.map(|entry| entry.centre.clone());
         of_device.unwrap_or_else(|| self.rulebook.feed(feed).expect("a feed of the story").fallback_centre.clone())
     }
 }
