@@ -124,8 +124,8 @@ impl TenantClock {
     }
 
     /// Moves on to what all lanes have heard.
-    fn advance(&mut self, lanes: &[&LaneClock], grace_millis: i64, start_is_gap: bool) {
-        let Some(to) = lanes.iter().map(|lane| lane.frontier).min().flatten() else { return };
+    fn advance(&mut self, lanes: &[Option<&LaneClock>], grace_millis: i64, start_is_gap: bool) {
+        let Some(to) = common_frontier(lanes) else { return };
         let Some(from) = self.frontier else {
             (self.began, self.frontier) = (to, Some(to));
             if start_is_gap {
@@ -137,13 +137,21 @@ impl TenantClock {
             return;
         }
         let mut heard_to = from;
-        for gap in union_within(lanes.iter().flat_map(|lane| lane.gaps.iter().copied()), (from, to)) {
+        for gap in union_within(lanes.iter().flatten().flat_map(|lane| lane.gaps.iter().copied()), (from, to)) {
             self.heard = self.heard.plus(gap.0.since(heard_to));
             self.remember(gap, self.heard.plus(grace_millis));
             heard_to = gap.1;
         }
         self.heard = self.heard.plus(to.since(heard_to));
         self.frontier = Some(to);
+    }
+
+    /// The lanes are others from here on, and heard up to `to`: what the old ones told after the frontier, if anything, nobody knows.
+    fn pass_over(&mut self, to: ProbeMillis, grace_millis: i64) {
+        if let Some(from) = self.frontier.filter(|from| *from < to) {
+            self.remember((from, to), self.heard.plus(grace_millis));
+            self.frontier = Some(to);
+        }
     }
 
     /// Keeps the list bounded: the two oldest become one, with what was heard between them.
@@ -173,6 +181,17 @@ fn union_within(gaps: impl Iterator<Item = Gap>, within: Gap) -> Vec<Gap> {
     joined
 }
 
+/// A tenant's lanes; none for one that was never heard.
+fn lanes_of<'a>(lanes: &'a BTreeMap<(FeedName, Lane), LaneClock>, tenant: &Tenant) -> Vec<Option<&'a LaneClock>> {
+    let keys = tenant.feeds.iter().flat_map(|feed| Lane::ALL.map(|lane| (feed.clone(), lane)));
+    keys.map(|key| lanes.get(&key)).collect()
+}
+
+/// Up to when all of these lanes were heard; none where one never was.
+fn common_frontier(lanes: &[Option<&LaneClock>]) -> Option<ProbeMillis> {
+    lanes.iter().map(|lane| lane.and_then(LaneClock::heard_to)).min().flatten()
+}
+
 /// Every clock of a partition that listening drives.
 #[derive(Clone, Debug)]
 pub(super) struct Clocks {
@@ -196,9 +215,22 @@ impl Clocks {
         }
     }
 
-    /// Takes a new rulebook: the clock of a tenant that is gone would stand still and then leap.
-    pub(super) fn install(&mut self, rulebook: &Rulebook) {
+    /// Takes a new rulebook: the clock of a tenant that is gone would stand still and then leap, and so would that of one whose deaf feed
+    /// leaves it.
+    pub(super) fn install(&mut self, before: &Rulebook, rulebook: &Rulebook) {
         self.tenants.retain(|name, _| rulebook.tenant(name).is_some());
+        for tenant in rulebook.tenants() {
+            if before.tenant(&tenant.name).is_some_and(|known| known.feeds != tenant.feeds) {
+                self.change_feeds(tenant);
+            }
+        }
+    }
+
+    fn change_feeds(&mut self, tenant: &Tenant) {
+        let heard_to = common_frontier(&lanes_of(&self.lanes, tenant));
+        if let (Some(clock), Some(to)) = (self.tenants.get_mut(&tenant.name), heard_to) {
+            clock.pass_over(to, tenant.reconnect_grace_millis);
+        }
     }
 
     /// Takes what an ingester heard of a feed.
@@ -228,9 +260,7 @@ impl Clocks {
     }
 
     fn advance_tenant(&mut self, tenant: &Tenant) {
-        let never = LaneClock::default();
-        let keys = tenant.feeds.iter().flat_map(|feed| Lane::ALL.map(|lane| (feed.clone(), lane)));
-        let lanes: Vec<&LaneClock> = keys.map(|key| self.lanes.get(&key).unwrap_or(&never)).collect();
+        let lanes = lanes_of(&self.lanes, tenant);
         let clock = self.tenants.entry(tenant.name.clone()).or_default();
         clock.advance(&lanes, tenant.reconnect_grace_millis, self.start_is_gap);
     }
@@ -291,7 +321,7 @@ mod tests {
         let (mut lane, mut tenant) = (LaneClock::default(), TenantClock::default());
         for (from, to) in stretches {
             lane.advance(heard(*from, *to));
-            tenant.advance(&[&lane], 300, false);
+            tenant.advance(&[Some(&lane)], 300, false);
         }
         assert_eq!((tenant.heard.get(), tenant.grace_until().get()), (expected_heard, expected_grace), "{stretches:?}");
         tenant
@@ -351,7 +381,7 @@ mod tests {
         for i in 0..200 {
             lane.advance(heard(i * every, (i + 1) * every - 1_000));
             // No grace from the fifth gap on: what the first excused is so for good.
-            tenant.advance(&[&lane], if i < 5 { 300_000 } else { 0 }, false);
+            tenant.advance(&[Some(&lane)], if i < 5 { 300_000 } else { 0 }, false);
             assert!(i < 3 || tenant.excuses_will(will), "{i}");
         }
         assert_eq!(tenant.gaps.len(), limits::GAPS_REMEMBERED_MAX);
@@ -362,13 +392,13 @@ mod tests {
     fn all_lanes_must_be_heard() {
         let (mut one, mut two, mut tenant) = (LaneClock::default(), LaneClock::default(), TenantClock::default());
         one.advance(heard(100, 200));
-        tenant.advance(&[&one, &two], 300, false);
+        tenant.advance(&[Some(&one), Some(&two)], 300, false);
         assert_eq!(tenant.frontier, None);
         two.advance(heard(120, 150));
-        tenant.advance(&[&one, &two], 300, false);
+        tenant.advance(&[Some(&one), Some(&two)], 300, false);
         two.advance(heard(170, 220));
         one.advance(heard(200, 220));
-        tenant.advance(&[&one, &two], 300, false);
+        tenant.advance(&[Some(&one), Some(&two)], 300, false);
         assert_eq!(tenant.heard.get(), 50, "150 to 220 less the gap of 20 on one lane");
     }
 
@@ -376,7 +406,7 @@ mod tests {
     fn a_start_that_is_gone_counts_as_a_gap() {
         let (mut lane, mut tenant) = (LaneClock::default(), TenantClock::default());
         lane.advance(heard(100, 110));
-        tenant.advance(&[&lane], 300, true);
+        tenant.advance(&[Some(&lane)], 300, true);
         assert_eq!(tenant.grace_until().get(), 300);
     }
 

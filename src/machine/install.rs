@@ -21,7 +21,7 @@ impl Machine {
         let scene = Scene { now, rulebook };
         self.blindness.install(now, rulebook);
         self.ingest_faults.install(rulebook);
-        self.clocks.install(rulebook);
+        self.clocks.install(&before, rulebook);
         let changed = changed_fences(&before, rulebook);
         let (partition, count) = (self.partition, self.count);
         for entry in rulebook.devices().filter(|entry| count.of(entry.id.as_str()) == partition) {

@@ -147,7 +147,7 @@ impl Maker {
         if let Some(sent) = self.again.clone().filter(|_| self.chance.percent(40)) {
             self.send(&sent);
         }
-        if self.chance.percent(2) {
+        if self.chance.percent(4) {
             self.change();
         }
         self.listen();
@@ -201,8 +201,18 @@ impl Maker {
         self.push(Record::Observation(observation));
     }
 
-    /// A device goes, comes back, is new, or gets another limit.
+    /// A device goes, comes back, is new, or gets another limit; or a feed has other tenants.
     fn change(&mut self) {
+        if self.chance.percent(35) {
+            let line = self.chance.one_of(&[
+                "feed main tenants acme,beta fallback north",
+                "feed main tenants acme fallback north",
+                "feed other tenants acme,beta fallback south",
+                "feed other tenants beta fallback south",
+            ]);
+            self.rules.set(line);
+            return self.publish_rules();
+        }
         let n = self.chance.between(0, 9);
         let tenant = if n % 2 == 0 { "acme" } else { "beta" };
         let line = match self.chance.between(0, 4) {
@@ -217,6 +227,10 @@ impl Maker {
         if self.chance.percent(30) {
             self.rules.remove("device", id.as_str());
         }
+        self.publish_rules();
+    }
+
+    fn publish_rules(&mut self) {
         // A change that changes nothing makes no version.
         let mut rules = self.rules.clone();
         rules.set(&format!("device stamp-{} tenant acme silence off", self.counter));

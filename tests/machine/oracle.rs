@@ -129,6 +129,8 @@ pub(crate) struct Oracle {
     /// By feed and lane: stretches heard, each beyond the last.
     heard: BTreeMap<(FeedName, Lane), Vec<(i64, i64)>>,
     reach: BTreeMap<TenantName, Reach>,
+    /// By tenant: which feeds it had, from when to when on the probes' axis; the last goes on.
+    eras: BTreeMap<TenantName, Vec<(i64, Option<i64>, Vec<FeedName>)>>,
     /// By tenant: what all lanes heard, measured anew whenever something was heard.
     pieces: BTreeMap<TenantName, Vec<(i64, i64)>>,
     watched: BTreeMap<DeviceId, Watched>,
@@ -166,6 +168,7 @@ impl Oracle {
             ears: Vec::new(),
             heard: BTreeMap::new(),
             reach: BTreeMap::new(),
+            eras: BTreeMap::new(),
             pieces: BTreeMap::new(),
             watched: BTreeMap::new(),
             presses: BTreeMap::new(),
@@ -238,8 +241,8 @@ impl Oracle {
         }
         let tenants: Vec<_> = self.book.tenants().filter(|tenant| tenant.feeds.contains(&observation.feed)).cloned().collect();
         for tenant in tenants {
-            let lanes = self.lanes(&tenant.name);
-            let Some(frontier) = lanes.iter().map(|lane| lane.last().map(|last| last.1)).min().flatten() else { continue };
+            let Some(frontier) = self.common(&tenant.feeds) else { continue };
+            self.eras.entry(tenant.name.clone()).or_insert_with(|| vec![(frontier, None, tenant.feeds.clone())]);
             let reach = self.reach.entry(tenant.name.clone()).or_insert(Reach { began: frontier, frontier });
             reach.frontier = reach.frontier.max(frontier);
         }
@@ -251,23 +254,45 @@ impl Oracle {
         self.pieces = tenants.into_iter().map(|tenant| (tenant.clone(), self.heard_by_all(&tenant))).collect();
     }
 
-    fn lanes(&self, tenant: &TenantName) -> Vec<Vec<(i64, i64)>> {
-        let feeds = &self.book.tenant(tenant).expect("a tenant").feeds;
+    fn lanes(&self, feeds: &[FeedName]) -> Vec<Vec<(i64, i64)>> {
         let keys = feeds.iter().flat_map(|feed| Lane::ALL.map(|lane| (feed.clone(), lane)));
         keys.map(|key| self.heard.get(&key).cloned().unwrap_or_default()).collect()
     }
 
-    /// The stretches that every lane of the tenant heard, within its reach, cut at every border.
+    /// Up to when all lanes of these feeds were heard.
+    fn common(&self, feeds: &[FeedName]) -> Option<i64> {
+        self.lanes(feeds).iter().map(|lane| lane.last().map(|last| last.1)).min().flatten()
+    }
+
+    /// The stretches that every lane of the tenant heard, within its reach, cut at every border. By the feeds that it had at the time.
     fn heard_by_all(&self, tenant: &TenantName) -> Vec<(i64, i64)> {
         let Some(reach) = self.reach.get(tenant) else { return Vec::new() };
-        let lanes = self.lanes(tenant);
-        let mut borders: Vec<i64> = lanes.iter().flatten().flat_map(|stretch| [stretch.0, stretch.1]).collect();
-        borders.extend([reach.began, reach.frontier]);
-        borders.retain(|at| *at >= reach.began && *at <= reach.frontier);
-        borders.sort_unstable();
-        borders.dedup();
-        let heard = |piece: &(i64, i64)| lanes.iter().all(|lane| lane.iter().any(|it| it.0 <= piece.0 && it.1 >= piece.1));
-        borders.windows(2).map(|pair| (pair[0], pair[1])).filter(heard).collect()
+        let mut pieces = Vec::new();
+        for (begin, end, feeds) in self.eras.get(tenant).into_iter().flatten() {
+            let end = end.unwrap_or(reach.frontier);
+            let lanes = self.lanes(feeds);
+            let mut borders: Vec<i64> = lanes.iter().flatten().flat_map(|stretch| [stretch.0, stretch.1]).collect();
+            borders.extend([*begin, end]);
+            borders.retain(|at| at >= begin && *at <= end);
+            borders.sort_unstable();
+            borders.dedup();
+            let heard = |piece: &(i64, i64)| lanes.iter().all(|lane| lane.iter().any(|it| it.0 <= piece.0 && it.1 >= piece.1));
+            pieces.extend(borders.windows(2).map(|pair| (pair[0], pair[1])).filter(heard));
+        }
+        pieces
+    }
+
+    /// A tenant has other feeds from now on: what those heard beyond the tenant's reach, nobody knows of the old ones.
+    fn change_feeds(&mut self, tenant: &TenantName, feeds: &[FeedName]) {
+        let common = self.common(feeds);
+        let (Some(reach), Some(eras)) = (self.reach.get_mut(tenant), self.eras.get_mut(tenant)) else { return };
+        let last = eras.last_mut().expect("an era began with the reach");
+        if last.2 == feeds {
+            return;
+        }
+        last.1 = Some(reach.frontier);
+        reach.frontier = reach.frontier.max(common.unwrap_or(reach.frontier));
+        eras.push((reach.frontier, None, feeds.to_vec()));
     }
 
     fn heard_since(&self, tenant: &TenantName, at: i64) -> i64 {
@@ -684,6 +709,10 @@ impl Oracle {
         self.book = book;
         let book = Arc::clone(&self.book);
         self.reach.retain(|tenant, _| book.tenant(tenant).is_some());
+        self.eras.retain(|tenant, _| book.tenant(tenant).is_some());
+        for tenant in book.tenants() {
+            self.change_feeds(&tenant.name, &tenant.feeds);
+        }
         self.measure();
         for feed in book.feeds() {
             self.feeds.entry(feed.name.clone()).or_insert(self.now);
