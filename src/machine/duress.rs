@@ -83,12 +83,12 @@ fn second_revision(
     Told { record, press, occurred_at, fixed_at }: Told<'_>,
     event: EventId,
 ) -> Alert {
-    let mut alert = record.first_revision(press.centre.clone()).next_revision(scene.now.get());
+    let mut alert = record.first_revision(press.centre.clone()).next_revision(scene.appended_at.get());
     alert.id = duress_id(&record.device, event);
     alert.cause.event = Some(event);
     alert.occurred_at = occurred_at.get();
-    alert.late = late(Some(scene.now), occurred_at);
-    alert.reason = record.press_reason(record.event, Some(scene.now.get()));
+    alert.late = late(Some(scene.appended_at), occurred_at);
+    alert.reason = record.press_reason(record.event, Some(scene.appended_at.get()));
     alert.reason.rulebook_version = Some(scene.rulebook.version());
     if let Some(entry) = owner(scene, record) {
         alert.tenant = Some(entry.tenant.clone());
@@ -102,7 +102,7 @@ fn second_revision(
     if let Some(device) = device {
         alert.place = alert.place.or_else(|| device.fix.as_ref().map(AppliedFix::place));
         alert.fences = fences_named(device);
-        alert.episode = Some(EpisodeState::count(&mut device.episode, alert.id, scene.now));
+        alert.episode = Some(EpisodeState::count(&mut device.episode, alert.id, scene.appended_at));
     }
     alert
 }

@@ -5,21 +5,20 @@ use std::sync::Arc;
 
 use crate::ids::{FenceName, TenantName};
 use crate::rulebook::{self, Rulebook};
-use crate::time::AppendMillis;
 
 use super::actions::Actions;
 use super::devices::Owner;
 use super::directory::Slot;
 use super::raise::Scene;
-use super::{Machine, battery_low, fences, lost_contact};
+use super::{Machine, Moment, battery_low, fences, lost_contact};
 
 const MOVED: &str = "the device belongs to another tenant now";
 
 impl Machine {
-    pub(super) fn put_in_force(&mut self, now: AppendMillis, rulebook: &Arc<Rulebook>, actions: &mut Actions) {
+    pub(super) fn put_in_force(&mut self, moment: Moment, rulebook: &Arc<Rulebook>, actions: &mut Actions) {
         let before = std::mem::replace(&mut self.rulebook, Arc::clone(rulebook));
-        let scene = Scene { now, rulebook };
-        self.blindness.install(now, rulebook);
+        let scene = moment.scene(rulebook);
+        self.blindness.install(scene.appended_at, rulebook);
         self.ingest_faults.install(rulebook);
         self.clocks.install(&before, rulebook);
         let changed = changed_fences(&before, rulebook);

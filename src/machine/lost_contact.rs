@@ -190,7 +190,7 @@ fn raise(
             subject: "",
             event: Some(event),
             began_at,
-            occurred_at: began_at.unwrap_or(ProbeMillis::new(scene.now.get())),
+            occurred_at: began_at.unwrap_or(ProbeMillis::new(scene.appended_at.get())),
             text,
             limits: &limits,
             appended_at: None,

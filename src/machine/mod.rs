@@ -56,6 +56,24 @@ pub enum Start {
     Truncated,
 }
 
+/// When a record is applied.
+#[derive(Clone, Copy)]
+struct Moment {
+    now: AppendMillis,
+    appended_at: AppendMillis,
+}
+
+impl Moment {
+    const fn scene(self, rulebook: &Rulebook) -> Scene<'_> {
+        Scene { now: self.now, appended_at: self.appended_at, rulebook }
+    }
+
+    /// Whether the record's own time lies behind `now` by more than clocks under NTP differ.
+    const fn is_behind(self) -> bool {
+        self.now.since(self.appended_at) > limits::CLOCK_FAULT_MILLIS
+    }
+}
+
 /// How old a message is, at most.
 #[derive(Clone, Copy)]
 struct Waited {
@@ -71,6 +89,8 @@ pub struct Machine {
     partition: Partition,
     count: PartitionCount,
     now: Option<AppendMillis>,
+    /// The last record's own append time.
+    last_appended: Option<AppendMillis>,
     next_offset: i64,
     rulebook: Arc<Rulebook>,
     /// Versions that the shell has built and no record has named yet.
@@ -91,6 +111,7 @@ impl Machine {
             partition,
             count,
             now: None,
+            last_appended: None,
             next_offset: 0,
             rulebook: Arc::new(Rulebook::empty()),
             installed: BTreeMap::new(),
@@ -132,24 +153,27 @@ impl Machine {
         assert!(offset >= self.next_offset, "offset {offset} after {} of partition {}", self.next_offset, self.partition);
         self.next_offset = offset + 1;
         let before = self.now;
-        let now = before.map_or(appended_at, |before| before.max(appended_at));
-        self.now = Some(now);
+        let moment = Moment { now: before.map_or(appended_at, |before| before.max(appended_at)), appended_at };
+        self.now = Some(moment.now);
         let second = |at: AppendMillis| at.get().div_euclid(SECOND_MILLIS);
-        if before.is_some_and(|before| second(now) > second(before)) {
-            self.sweep(now, actions);
+        let crossed = before.is_some_and(|before| second(moment.now) > second(before));
+        // Where Kafka's clock was ahead, or falls behind, `now` stands still: seconds are those of the records then.
+        let last = self.last_appended.replace(appended_at);
+        if crossed || moment.is_behind() && last.is_some_and(|last| second(appended_at) != second(last)) {
+            self.sweep(moment, actions);
         }
         match record {
-            Record::Message(message) => self.message(now, message, actions),
-            Record::Observation(observation) => self.observation(now, appended_at, observation, actions),
+            Record::Message(message) => self.message(moment, message, actions),
+            Record::Observation(observation) => self.observation(moment, observation, actions),
             Record::Metronome { .. } => actions.note(Outcome::Metronome),
             Record::Action => actions.note(Outcome::Action),
         }
     }
 
     /// What is due, once for every whole second that the log crosses.
-    fn sweep(&mut self, now: AppendMillis, actions: &mut Actions) {
+    fn sweep(&mut self, moment: Moment, actions: &mut Actions) {
         let rulebook = Arc::clone(&self.rulebook);
-        let scene = Scene { now, rulebook: &rulebook };
+        let scene = moment.scene(&rulebook);
         self.blindness.sweep(scene, &self.clocks, actions);
         self.ingest_faults.sweep(scene, actions);
         for slot in self.dwelling.clone() {
@@ -164,16 +188,17 @@ impl Machine {
         lost_contact::sweep(scene, &self.clocks, &mut self.devices, actions);
     }
 
-    fn observation(&mut self, now: AppendMillis, appended_at: AppendMillis, observation: &Observation, actions: &mut Actions) {
+    fn observation(&mut self, moment: Moment, observation: &Observation, actions: &mut Actions) {
+        let appended_at = moment.appended_at;
         let version = observation.rulebook_version;
         if version > self.rulebook.version() {
             let rulebook = self.installed.remove(&version);
             let rulebook = rulebook.expect("the shell installs a version before the record that first names it");
             self.installed = self.installed.split_off(&version);
-            self.put_in_force(now, &rulebook, actions);
+            self.put_in_force(moment, &rulebook, actions);
         }
         let ahead = observation.heard.iter().any(|heard| heard.to.get() > appended_at.plus(limits::CLOCK_FAULT_MILLIS).get());
-        if !self.ingest_faults.note(now, &self.rulebook, observation, ahead) {
+        if !self.ingest_faults.note(appended_at, &self.rulebook, observation, ahead) {
             actions.note(Outcome::FaultUnremembered);
         }
         if ahead {
@@ -183,9 +208,9 @@ impl Machine {
         actions.note(Outcome::Observation);
     }
 
-    fn message(&mut self, now: AppendMillis, message: &MessageRecord, actions: &mut Actions) {
+    fn message(&mut self, moment: Moment, message: &MessageRecord, actions: &mut Actions) {
         let rulebook = Arc::clone(&self.rulebook);
-        let scene = Scene { now, rulebook: &rulebook };
+        let scene = moment.scene(&rulebook);
         if !rulebook.carries(&message.feed, &message.device) {
             // Another tenant's feed: its word for this device is no contact and moves nothing of it, and yet a press is one (P10, P1).
             if let Some(press) = &message.press {
@@ -195,7 +220,7 @@ impl Machine {
         }
         let slot = self.devices.slot_or_new(&message.device, rulebook.device(&message.device).is_some());
         // Nothing arrives after Kafka has it: an ingester's clock that runs ahead must not keep a device alive, or its presses old.
-        let arrived = ProbeMillis::new(message.arrived_at().min(now.get()));
+        let arrived = ProbeMillis::new(message.arrived_at().min(moment.now.get()));
         let waited = self.waited(message, arrived);
         if let Some(slot) = slot {
             self.devices.get_mut(slot).feed = Some(message.feed.clone());
@@ -251,7 +276,7 @@ impl Machine {
             return actions.note(Outcome::Retained);
         }
         let told_at = clock.correct(report.device_time());
-        if scene.now.get().saturating_sub(told_at.get()) > limits::LATE_MILLIS {
+        if scene.appended_at.get().saturating_sub(told_at.get()) > limits::LATE_MILLIS {
             actions.note(Outcome::Late);
         }
         let news = device.told_up_to.is_none_or(|known| told_at >= known);
@@ -261,7 +286,7 @@ impl Machine {
             let device = self.devices.get_mut(slot);
             device.told_up_to = Some(told_at);
             if let Some(percent) = report.battery_percent {
-                battery_low::level(scene, device, percent, message.event, told_at, scene.now, actions);
+                battery_low::level(scene, device, percent, message.event, told_at, scene.appended_at, actions);
             }
         }
         actions.note(if news || moved { Outcome::Applied } else { Outcome::History });
@@ -288,7 +313,7 @@ impl Machine {
             accuracy_metres: f64::from(fix.accuracy_cm) / 100.0,
             at,
             event,
-            appended_at: scene.now,
+            appended_at: scene.appended_at,
             speed_cm_s: fix.speed_cm_s,
             course_cdeg: fix.course_cdeg,
         });
@@ -331,7 +356,7 @@ impl Machine {
     pub fn state_hash(&self) -> [u8; 32] {
         let mut hash = StateHasher::new();
         hash.int(self.partition.0.into()).int(self.count.get().into()).option(self.now.map(AppendMillis::get));
-        hash.int(self.next_offset).int(self.rulebook.version());
+        hash.option(self.last_appended.map(AppendMillis::get)).int(self.next_offset).int(self.rulebook.version());
         self.clocks.digest(&mut hash);
         self.devices.digest(&mut hash);
         self.presses.digest(&mut hash);

@@ -53,6 +53,9 @@ struct Maker {
     journal: Journal,
     named: i64,
     now: i64,
+    /// When Kafka appended last, leaps apart, and whether its clock leaps.
+    last: i64,
+    leaps: bool,
     /// Until when Kafka stands still.
     stalled_until: i64,
     ears: Vec<Ear>,
@@ -105,7 +108,10 @@ impl Maker {
         let silent_until = devices.iter().map(|_| if chance.percent(10) { DAY + chance.between(0, 90_000) } else { 0 }).collect();
         let (named, now, stalled_until) = (book.version(), DAY, 0);
         let journal = Journal { books: vec![book], records: Vec::new() };
+        let leaps = chance.percent(25);
         Self {
+            last: i64::MIN,
+            leaps,
             chance,
             rules,
             journal,
@@ -123,10 +129,13 @@ impl Maker {
 
     fn push(&mut self, record: Record) {
         let appended = (self.now + self.chance.between(0, 40)).max(self.stalled_until);
-        let last = self.journal.records.last().map_or(i64::MIN, |(at, _)| *at);
         // Kafka's clocks may differ between leaders: now and then an append time goes back.
-        let appended = if self.chance.percent(2) { appended - 500 } else { appended.max(last) };
-        self.journal.records.push((appended, record));
+        let appended = if self.chance.percent(2) { appended - 500 } else { appended.max(self.last) };
+        self.last = appended;
+        // And in some journals it leaps for a moment.
+        let leap =
+            if self.leaps && self.chance.percent(1) { self.chance.one_of(&[5_000, 30_000, 3_600_000, -30_000]) } else { 0 };
+        self.journal.records.push((appended + leap, record));
     }
 
     fn second(&mut self) {

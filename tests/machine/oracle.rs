@@ -122,6 +122,8 @@ pub(crate) struct Oracle {
     book: Arc<Rulebook>,
     record: usize,
     now: i64,
+    /// The present record's own append time, and the one's before it.
+    appended: (i64, i64),
     told: Vec<Told>,
     highest: BTreeMap<AlertId, u32>,
     /// Everything that an ingester said it heard, as it said it.
@@ -163,6 +165,7 @@ impl Oracle {
             book: Arc::new(Rulebook::empty()),
             record: 0,
             now: i64::MIN,
+            appended: (i64::MIN, i64::MIN),
             told: Vec::new(),
             highest: BTreeMap::new(),
             ears: Vec::new(),
@@ -184,7 +187,10 @@ impl Oracle {
         self.record = record;
         let before = self.now;
         self.now = before.max(appended);
-        if before != i64::MIN && self.now / 1_000 > before / 1_000 {
+        self.appended = (appended, self.appended.0);
+        let crossed = self.now / 1_000 > before / 1_000;
+        let stands_still = self.now - appended > 2_000;
+        if before != i64::MIN && (crossed || stands_still && appended / 1_000 != self.appended.1 / 1_000) {
             self.due();
         }
         match what {
@@ -221,7 +227,7 @@ impl Oracle {
         for fault in observation.faults.iter().copied().chain(ahead.then_some(IngestFault::Clock)) {
             let kind = if fault == IngestFault::Clock { Kind::ClockFault } else { Kind::IngestFault };
             let who = format!("{}/{}", observation.feed, observation.ingester);
-            self.faults.push((self.now, self.record, (kind, who)));
+            self.faults.push((appended, self.record, (kind, who)));
         }
         if ahead {
             return;
@@ -315,7 +321,7 @@ impl Oracle {
     // ---- what is due ----
 
     fn due(&mut self) {
-        self.seconds.push((self.now, self.record));
+        self.seconds.push((self.appended.0, self.record));
         self.judge_ourselves();
         let devices: Vec<DeviceId> = self.watched.keys().cloned().collect();
         for device in &devices {
@@ -334,7 +340,9 @@ impl Oracle {
                 let heard = self.heard.get(&(feed.clone(), lane)).and_then(|lane| lane.last()).map_or(i64::MIN, |last| last.1);
                 heard.max(*since)
             };
-            let deaf: Vec<Lane> = Lane::ALL.into_iter().filter(|lane| self.now - reached(*lane) >= BLIND).collect();
+            let own = self.appended.0;
+            let time = |reached: i64| if self.now - own > 2_000 && reached <= own + 2_000 { own } else { self.now };
+            let deaf: Vec<Lane> = Lane::ALL.into_iter().filter(|lane| time(reached(*lane)) - reached(*lane) >= BLIND).collect();
             let Some(began) = deaf.iter().map(|lane| reached(*lane)).min() else { continue };
             blind.push((Kind::Blind, feed.clone(), feed.to_string(), began, deaf.iter().map(|lane| lane.as_str()).collect()));
         }
@@ -364,7 +372,7 @@ impl Oracle {
     /// How much time passed between two records, no second crossing counted for more than 2 s. A record comes after the crossing that it makes.
     fn quiet(&self, after: usize, until: usize) -> i64 {
         let crossings = self.seconds.windows(2).filter(|pair| pair[1].1 > after && pair[1].1 <= until);
-        crossings.map(|pair| (pair[1].0 - pair[0].0).min(2_000)).sum()
+        crossings.map(|pair| (pair[1].0 - pair[0].0).clamp(0, 2_000)).sum()
     }
 
     fn judge_ourselves(&mut self) {
@@ -478,7 +486,7 @@ impl Oracle {
             self.press(message, probe, arrived);
         }
         let Some(report) = report else { return };
-        let now = self.now;
+        let appended = self.appended.0;
         let watched = self.watched.get_mut(device).expect("watched");
         if !watched.events.insert(message.event) || message.retained {
             return;
@@ -496,7 +504,7 @@ impl Oracle {
             let at = back(fix.at.or(report.device_time()));
             if watched.fix.is_none_or(|known| at >= known.at) {
                 let accuracy = f64::from(fix.accuracy_cm) / 100.0;
-                let fix = SeenFix { position: fix.position, accuracy, at, event: message.event, appended: now };
+                let fix = SeenFix { position: fix.position, accuracy, at, event: message.event, appended };
                 watched.fix = Some(fix);
                 self.judge_fences(device, fix, arrived, None);
             }
@@ -592,7 +600,7 @@ impl Oracle {
                 self.watched.get_mut(device).expect("watched").battery = None;
             }
             (Some(rule), None) if percent <= rule.low_percent => {
-                let late = Some(self.now - told).filter(|age| *age > LATE);
+                let late = Some(self.appended.0 - told).filter(|age| *age > LATE);
                 let open = self.open(device, Kind::BatteryLow, "", (event, None), late);
                 self.say(&open, false);
                 self.watched.get_mut(device).expect("watched").battery = Some(open);
@@ -715,7 +723,7 @@ impl Oracle {
         }
         self.measure();
         for feed in book.feeds() {
-            self.feeds.entry(feed.name.clone()).or_insert(self.now);
+            self.feeds.entry(feed.name.clone()).or_insert(self.appended.0);
         }
         for entry in book.devices() {
             self.watched.entry(entry.id.clone()).or_default();

@@ -33,7 +33,8 @@ pub(crate) fn tell(text: &str) -> String {
     let script = Script::parse(text);
     let mut world = World::new(&script);
     for step in script.steps() {
-        world.step(step, &script.lines[step.line]);
+        let line = &script.lines[step.line];
+        world.step(Step { appended: step.appended + line.leap, ..step }, line);
     }
     let mut shown = Shown::default();
     let mut lines: Vec<String> = world.alerts.iter().map(|alert| shown.line(alert)).collect();
