@@ -37,9 +37,12 @@ impl Machine {
     fn own(&mut self, scene: Scene<'_>, slot: Slot, entry: &rulebook::Device, actions: &mut Actions) {
         let device = self.devices.get_mut(slot);
         let same = device.owner.as_ref().is_some_and(|owner| owner.tenant == entry.tenant && owner.group == entry.group);
-        let since = match &device.owner {
-            Some(owner) if same => owner.since,
-            Some(_) | None => self.clocks.tenant(&entry.tenant).heard(),
+        let heard = self.clocks.tenant(&entry.tenant).heard();
+        let (since, entered) = match &device.owner {
+            Some(owner) if owner.tenant == entry.tenant => (owner.since, owner.entered),
+            Some(owner) => (heard, lost_contact::waits_since_entry(&self.clocks, device, owner)),
+            // A silence that was told and cleared goes on; any other begins with the entry.
+            None => (heard, !lost_contact::was_told(device)),
         };
         if device.owner.is_some() && !same {
             fences::forget(scene, device, actions);
@@ -49,7 +52,7 @@ impl Machine {
             lost_contact::clear(scene, device, MOVED, actions);
             battery_low::clear(scene, device, MOVED, actions);
         }
-        let owner = Owner { tenant: entry.tenant.clone(), group: entry.group.clone(), since, entry: entry.entry };
+        let owner = Owner { tenant: entry.tenant.clone(), group: entry.group.clone(), since, entered, entry: entry.entry };
         self.devices.set_owner(slot, Some(owner));
     }
 

@@ -107,6 +107,11 @@ impl Cleared {
         }
     }
 
+    /// Whether it was this one.
+    pub(super) fn was(self, id: AlertId) -> bool {
+        self.0.is_some_and(|(known, _)| known == id)
+    }
+
     pub(super) fn digest(self, hash: &mut StateHasher) {
         match self.0 {
             Some((id, revision)) => hash.bytes(&id.0).int(revision.into()),

@@ -94,14 +94,28 @@ struct Watched {
     contact: Option<(i64, EventId)>,
     /// Every will, by when its first copy came.
     wills: BTreeMap<EventId, i64>,
-    /// Tenant, entry, and the tenant's frontier when the entry came into force.
-    owner: Option<(TenantName, i64, Option<i64>)>,
+    /// Tenant, entry, the tenant's frontier when the entry came into force, and whether it was nobody's before.
+    owner: Option<(TenantName, i64, Option<i64>, bool)>,
+    /// The last silence that was told of it and cleared.
+    was_lost: Option<AlertId>,
     fix: Option<SeenFix>,
     told: Option<i64>,
     fences: BTreeMap<String, Side>,
     judged: bool,
     lost: Option<Open>,
     battery: Option<Open>,
+}
+
+impl Watched {
+    /// Since when it is silent: its last contact, or its entry where it was never heard, or not since it was entered.
+    fn silent_from(&self) -> i64 {
+        let entry = self.owner.as_ref().and_then(|owner| owner.2).unwrap_or(i64::MIN);
+        match self.contact {
+            Some((at, _)) if self.owner.as_ref().is_some_and(|owner| owner.3) => at.max(entry),
+            Some((at, _)) => at,
+            None => entry,
+        }
+    }
 }
 
 #[derive(Default)]
@@ -413,15 +427,16 @@ impl Oracle {
 
     fn judge_silence(&mut self, device: &DeviceId) {
         let watched = &self.watched[device];
-        let Some((tenant, entry, since)) = watched.owner.clone() else { return };
+        let Some((tenant, entry, ..)) = watched.owner.clone() else { return };
         let Some(rule) = self.book.device(device).and_then(|entry| entry.rules.lost_contact) else { return };
         if watched.lost.is_some() || !self.reach.contains_key(&tenant) {
             return;
         }
-        let from = watched.contact.map_or(since.unwrap_or(i64::MIN), |contact| contact.0);
+        let from = watched.silent_from();
         let will = watched.wills.values().copied().max();
         let will =
             will.filter(|will| watched.contact.is_some_and(|contact| *will > contact.0) && self.will_counts(&tenant, *will));
+        let will = will.filter(|will| self.heard_since(&tenant, *will) <= self.heard_since(&tenant, from));
         // How long it is over its limit, by silence alone and by the will: the longer counts.
         let over = self.heard_since(&tenant, from) - rule.silence_millis;
         let over_by_will = will.map_or(i64::MIN, |will| self.heard_since(&tenant, will) - rule.after_will_millis);
@@ -544,9 +559,10 @@ impl Oracle {
         watched.contact = Some((at, message.event));
         let (Some((tenant, ..)), Some(open)) = (watched.owner.clone(), watched.lost.clone()) else { return };
         let Some(rule) = self.book.device(&message.device).and_then(|entry| entry.rules.lost_contact) else { return };
-        if self.heard_since(&tenant, at) < rule.silence_millis {
+        if self.heard_since(&tenant, self.watched[&message.device].silent_from()) < rule.silence_millis {
             self.say(&open, true);
-            self.watched.get_mut(&message.device).expect("watched").lost = None;
+            let watched = self.watched.get_mut(&message.device).expect("watched");
+            (watched.lost, watched.was_lost) = (None, Some(open.id));
         }
     }
 
@@ -733,22 +749,32 @@ impl Oracle {
             let entry = book.device(&device);
             let had = self.watched[&device].owner.clone();
             let moved = had.as_ref().is_some_and(|had| entry.is_none_or(|entry| entry.tenant != had.0));
+            let waited = had.as_ref().is_some_and(|(tenant, _, since, _)| {
+                let contact = self.watched[&device].contact.map_or(i64::MAX, |contact| contact.0);
+                self.heard_since(tenant, contact) > self.heard_since(tenant, since.unwrap_or(i64::MIN))
+            });
             if moved {
                 self.release(&device);
             }
-            let watched = self.watched.get_mut(&device).expect("watched");
             let Some(entry) = entry else {
-                watched.owner = None;
+                self.watched.get_mut(&device).expect("watched").owner = None;
                 continue;
             };
-            let since = match had.filter(|_| !moved) {
-                Some((_, _, since)) => since,
-                None => self.reach.get(&entry.tenant).map(|reach| reach.frontier),
+            let reached = self.reach.get(&entry.tenant).map(|reach| reach.frontier);
+            let watched = &self.watched[&device];
+            let (since, entered) = match had {
+                Some((_, _, since, entered)) if !moved => (since, entered),
+                Some((_, _, _, entered)) => (reached, entered && waited),
+                None => {
+                    let silence = |(at, event)| Alert::id_of(Some(&device), Kind::LostContact, "", Some(event), Some(at));
+                    (reached, watched.contact.is_none_or(|contact| watched.was_lost != Some(silence(contact))))
+                }
             };
-            watched.owner = Some((entry.tenant.clone(), entry.entry, since));
+            let watched = self.watched.get_mut(&device).expect("watched");
+            watched.owner = Some((entry.tenant.clone(), entry.entry, since, entered));
             let off = entry.rules.lost_contact.is_none();
             if let Some(open) = watched.lost.clone().filter(|_| off) {
-                watched.lost = None;
+                (watched.lost, watched.was_lost) = (None, Some(open.id));
                 self.say(&open, true);
             }
             let watched = &self.watched[&device];
@@ -762,6 +788,7 @@ impl Oracle {
     fn release(&mut self, device: &DeviceId) {
         let watched = self.watched.get_mut(device).expect("watched");
         watched.judged = false;
+        watched.was_lost = watched.lost.as_ref().map(|open| open.id).or(watched.was_lost);
         let fences = std::mem::take(&mut watched.fences).into_values().filter_map(|side| side.open);
         let open: Vec<Open> = fences.chain(watched.lost.take()).chain(watched.battery.take()).collect();
         for open in open {
