@@ -361,7 +361,7 @@ impl Maker {
                 Some(_) => press.as_ref().and(self.chance.percent(10).then(|| self.chance.between(6_000, 900_000))),
                 None => Some(self.now - connected_at.get()),
             };
-            let counted = quiet.map(|quiet_millis| Counted { incarnation, counter, quiet_millis });
+            let unproven = quiet.map(|quiet_millis| Counted { incarnation, counter, quiet_millis });
             let record = MessageRecord {
                 event: EventId::of(device, &origin, lane.as_str(), bytes.as_bytes()),
                 device: device.clone(),
@@ -374,7 +374,7 @@ impl Maker {
                 retained,
                 decoder: Decoder::Native,
                 content: content.clone(),
-                press: press.clone().map(|press| Press { counted, ..press }),
+                press: press.clone().map(|press| Press { counted: unproven, ..press }),
             };
             self.push(Record::Message(Box::new(record)));
         }

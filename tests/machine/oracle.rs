@@ -5,12 +5,15 @@
 //! a fence's distance and the alert's identity, and on what the generator promises: dated reports say when they were sent, buffers of
 //! 16 messages are not outrun, no fence changes.
 
+mod listening;
+mod ourselves;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use lonewatch::alert::{Alert, Kind, Lane, duress_id};
 use lonewatch::ids::{AlertId, DeviceId, EventId, FeedName, Hasher, IngesterName, ProbeRef, TenantName};
-use lonewatch::journal::{IngestFault, MessageContent, MessageRecord, Observation, Record};
+use lonewatch::journal::{MessageContent, MessageRecord, Record};
 use lonewatch::position::Position;
 use lonewatch::rulebook::{Fence, Meaning, Rulebook};
 
@@ -125,6 +128,13 @@ struct Side {
     open: Option<Open>,
 }
 
+/// Which feeds a tenant had, from when to when on the probes' axis. The last goes on.
+struct Era {
+    begin: i64,
+    end: Option<i64>,
+    feeds: Vec<FeedName>,
+}
+
 /// What a tenant's listening began and reached.
 #[derive(Clone, Copy)]
 struct Reach {
@@ -145,8 +155,8 @@ pub(crate) struct Oracle {
     /// By feed and lane: stretches heard, each beyond the last.
     heard: BTreeMap<(FeedName, Lane), Vec<(i64, i64)>>,
     reach: BTreeMap<TenantName, Reach>,
-    /// By tenant: which feeds it had, from when to when on the probes' axis; the last goes on.
-    eras: BTreeMap<TenantName, Vec<(i64, Option<i64>, Vec<FeedName>)>>,
+    /// By tenant: which feeds it had.
+    eras: BTreeMap<TenantName, Vec<Era>>,
     /// By tenant: what all lanes heard, measured anew whenever something was heard.
     pieces: BTreeMap<TenantName, Vec<(i64, i64)>>,
     watched: BTreeMap<DeviceId, Watched>,
@@ -230,108 +240,6 @@ impl Oracle {
         Open { id, kind, who: format!("{device} {subject}"), centre, late, certain: None, notes: Vec::new() }
     }
 
-    // ---- listening ----
-
-    fn observation(&mut self, journal: &Journal, appended: i64, observation: &Observation) {
-        if observation.rulebook_version > self.book.version() {
-            let book = journal.books.iter().find(|book| book.version() == observation.rulebook_version);
-            self.install(Arc::clone(book.expect("a version of the journal")));
-        }
-        let ahead = observation.heard.iter().any(|heard| heard.to.get() > appended + 2_000);
-        for fault in observation.faults.iter().copied().chain(ahead.then_some(IngestFault::Clock)) {
-            let kind = if fault == IngestFault::Clock { Kind::ClockFault } else { Kind::IngestFault };
-            let who = format!("{}/{}", observation.feed, observation.ingester);
-            self.faults.push((appended, self.record, (kind, who)));
-        }
-        if ahead {
-            return;
-        }
-        for heard in &observation.heard {
-            let (from, to) = (heard.from.get(), heard.to.get());
-            if from < to {
-                self.ears.push((observation.feed.clone(), heard.lane, observation.ingester.clone(), to));
-            }
-            let stretches = self.heard.entry((observation.feed.clone(), heard.lane)).or_default();
-            match stretches.last_mut() {
-                _ if from >= to => {}
-                Some(last) if from <= last.1 => last.1 = last.1.max(to),
-                Some(last) if to <= last.1 => {}
-                Some(_) | None => stretches.push((from, to)),
-            }
-        }
-        let tenants: Vec<_> = self.book.tenants().filter(|tenant| tenant.feeds.contains(&observation.feed)).cloned().collect();
-        for tenant in tenants {
-            let Some(frontier) = self.common(&tenant.feeds) else { continue };
-            self.eras.entry(tenant.name.clone()).or_insert_with(|| vec![(frontier, None, tenant.feeds.clone())]);
-            let reach = self.reach.entry(tenant.name.clone()).or_insert(Reach { began: frontier, frontier });
-            reach.frontier = reach.frontier.max(frontier);
-        }
-        self.measure();
-    }
-
-    fn measure(&mut self) {
-        let tenants: Vec<TenantName> = self.reach.keys().cloned().collect();
-        self.pieces = tenants.into_iter().map(|tenant| (tenant.clone(), self.heard_by_all(&tenant))).collect();
-    }
-
-    fn lanes(&self, feeds: &[FeedName]) -> Vec<Vec<(i64, i64)>> {
-        let keys = feeds.iter().flat_map(|feed| Lane::ALL.map(|lane| (feed.clone(), lane)));
-        keys.map(|key| self.heard.get(&key).cloned().unwrap_or_default()).collect()
-    }
-
-    /// Up to when all lanes of these feeds were heard.
-    fn common(&self, feeds: &[FeedName]) -> Option<i64> {
-        self.lanes(feeds).iter().map(|lane| lane.last().map(|last| last.1)).min().flatten()
-    }
-
-    /// The stretches that every lane of the tenant heard, within its reach, cut at every border. By the feeds that it had at the time.
-    fn heard_by_all(&self, tenant: &TenantName) -> Vec<(i64, i64)> {
-        let Some(reach) = self.reach.get(tenant) else { return Vec::new() };
-        let mut pieces = Vec::new();
-        for (begin, end, feeds) in self.eras.get(tenant).into_iter().flatten() {
-            let end = end.unwrap_or(reach.frontier);
-            let lanes = self.lanes(feeds);
-            let mut borders: Vec<i64> = lanes.iter().flatten().flat_map(|stretch| [stretch.0, stretch.1]).collect();
-            borders.extend([*begin, end]);
-            borders.retain(|at| at >= begin && *at <= end);
-            borders.sort_unstable();
-            borders.dedup();
-            let heard = |piece: &(i64, i64)| lanes.iter().all(|lane| lane.iter().any(|it| it.0 <= piece.0 && it.1 >= piece.1));
-            pieces.extend(borders.windows(2).map(|pair| (pair[0], pair[1])).filter(heard));
-        }
-        pieces
-    }
-
-    /// A tenant has other feeds from now on: what those heard beyond the tenant's reach, nobody knows of the old ones.
-    fn change_feeds(&mut self, tenant: &TenantName, feeds: &[FeedName]) {
-        let common = self.common(feeds);
-        let (Some(reach), Some(eras)) = (self.reach.get_mut(tenant), self.eras.get_mut(tenant)) else { return };
-        let last = eras.last_mut().expect("an era began with the reach");
-        if last.2 == feeds {
-            return;
-        }
-        last.1 = Some(reach.frontier);
-        reach.frontier = reach.frontier.max(common.unwrap_or(reach.frontier));
-        eras.push((reach.frontier, None, feeds.to_vec()));
-    }
-
-    fn heard_since(&self, tenant: &TenantName, at: i64) -> i64 {
-        self.pieces.get(tenant).into_iter().flatten().map(|(from, to)| (to - from.max(&at)).max(0)).sum()
-    }
-
-    /// How long was heard since the last gap ended; none where there was no gap.
-    fn heard_since_gap(&self, tenant: &TenantName) -> Option<i64> {
-        let reach = self.reach.get(tenant)?;
-        let mut start = reach.frontier;
-        for (from, to) in self.pieces.get(tenant)?.iter().rev() {
-            if *to != start {
-                break;
-            }
-            start = *from;
-        }
-        (start > reach.began).then(|| reach.frontier - start)
-    }
-
     // ---- what is due ----
 
     fn due(&mut self) {
@@ -343,85 +251,6 @@ impl Oracle {
         }
         for device in &devices {
             self.judge_silence(device);
-        }
-    }
-
-    /// Blind feeds: since when, and which lanes.
-    fn blind(&self) -> Vec<(Kind, FeedName, String, i64, Vec<&'static str>)> {
-        let mut blind = Vec::new();
-        for (feed, since) in self.feeds.iter().filter(|(feed, _)| self.book.feed(feed).is_some()) {
-            let reached = |lane: Lane| {
-                let heard = self.heard.get(&(feed.clone(), lane)).and_then(|lane| lane.last()).map_or(i64::MIN, |last| last.1);
-                heard.max(*since)
-            };
-            let own = self.appended.0;
-            let time = |reached: i64| if self.now - own > 2_000 && reached <= own + 2_000 { own } else { self.now };
-            let deaf: Vec<Lane> = Lane::ALL.into_iter().filter(|lane| time(reached(*lane)) - reached(*lane) >= BLIND).collect();
-            let Some(began) = deaf.iter().map(|lane| reached(*lane)).min() else { continue };
-            blind.push((Kind::Blind, feed.clone(), feed.to_string(), began, deaf.iter().map(|lane| lane.as_str()).collect()));
-        }
-        blind
-    }
-
-    /// Faults of ingesters that are not over: the first record of each unbroken row of them.
-    fn faulty(&self) -> Vec<(Kind, FeedName, String, i64, Vec<&'static str>)> {
-        let all: BTreeSet<&(Kind, String)> = self.faults.iter().map(|(_, _, what)| what).collect();
-        let mut faulty = Vec::new();
-        for what in all {
-            let mut began = None;
-            let shown: Vec<_> = self.faults.iter().filter(|(_, _, it)| it == what).collect();
-            for (place, (at, record, _)) in shown.iter().enumerate() {
-                began = began.or(Some(*at));
-                let until = shown.get(place + 1).map_or(usize::MAX, |(_, next, _)| *next);
-                if self.quiet(*record, until) >= FAULT_OVER {
-                    began = None;
-                }
-            }
-            let feed = FeedName::parse(what.1.split('/').next().expect("a feed")).expect("a name");
-            faulty.extend(began.map(|began| (what.0, feed, what.1.clone(), began, Vec::new())));
-        }
-        faulty
-    }
-
-    /// How much time passed between two records, no second crossing counted for more than 2 s. A record comes after the crossing that it makes.
-    fn quiet(&self, after: usize, until: usize) -> i64 {
-        let crossings = self.seconds.windows(2).filter(|pair| pair[1].1 > after && pair[1].1 <= until);
-        crossings.map(|pair| (pair[1].0 - pair[0].0).clamp(0, 2_000)).sum()
-    }
-
-    fn judge_ourselves(&mut self) {
-        let mut wanted = BTreeMap::new();
-        for (kind, feed, who, began, notes) in self.blind().into_iter().chain(self.faulty()) {
-            let Some(entry) = self.book.feed(&feed) else { continue };
-            let tenants = entry.tenants.iter().filter_map(|tenant| self.book.tenant(tenant));
-            let mut centres: BTreeSet<String> = tenants.map(|tenant| tenant.centre.to_string()).collect();
-            centres.insert(entry.fallback_centre.to_string());
-            for centre in centres {
-                let id = Alert::id_of(None, kind, &format!("{who}/{centre}"), None, Some(began));
-                let open =
-                    Open { id, kind, who: who.clone(), centre: centre.clone(), late: None, certain: None, notes: notes.clone() };
-                wanted.insert((kind, who.clone(), centre), open);
-            }
-        }
-        for (key, open) in self.troubles.clone() {
-            if !wanted.contains_key(&key) {
-                self.say(&open, true);
-                self.troubles.remove(&key);
-            }
-        }
-        for (key, want) in wanted {
-            match self.troubles.get(&key).cloned() {
-                Some(open) if open.notes == want.notes => {}
-                Some(open) => {
-                    let open = Open { notes: want.notes, ..open };
-                    self.say(&open, false);
-                    self.troubles.insert(key, open);
-                }
-                None => {
-                    self.say(&want, false);
-                    self.troubles.insert(key, want);
-                }
-            }
         }
     }
 
@@ -529,7 +358,7 @@ impl Oracle {
     /// Not where the device is another tenant's than those of the feed.
     fn speaks_for(&self, message: &MessageRecord) -> bool {
         let tenants = self.book.feed(&message.feed).map(|feed| feed.tenants.clone()).unwrap_or_default();
-        self.book.device(&message.device).is_none_or(|entry| tenants.iter().any(|tenant| *tenant == entry.tenant))
+        self.book.device(&message.device).is_none_or(|entry| tenants.contains(&entry.tenant))
     }
 
     /// Up to when the receiver of a message without a probe had itself heard that lane, if before the connection on which it came.

@@ -160,8 +160,8 @@ impl World {
         let connected_at = value(words, "connected").map_or(told_by.from, |text| time(text, step.happens));
         let quiet = (after.is_none() || words.contains(&"unproven")).then(|| step.happens - after.unwrap_or(connected_at));
         let (incarnation, counter) = (Incarnation(1), self.counter);
-        let counted = quiet.map(|quiet_millis| Counted { incarnation, counter, quiet_millis });
-        let press = words.contains(&"press").then(|| Press { centre: self.centre(&device, &feed, words), counted });
+        let unproven = quiet.map(|quiet_millis| Counted { incarnation, counter, quiet_millis });
+        let press = words.contains(&"press").then(|| Press { centre: self.centre(&device, &feed, words), counted: unproven });
         let own_id = match &content {
             MessageContent::Report(report) => report.own_id.clone(),
             MessageContent::Will | MessageContent::Other | MessageContent::Unreadable(_) => None,
