@@ -68,7 +68,7 @@ pub(super) fn press(
 
 /// The device's entry, where the feed may speak for it.
 fn owner<'a>(scene: Scene<'a>, record: &MessageRecord) -> Option<&'a rulebook::Device> {
-    scene.rulebook.device(&record.device).filter(|_| scene.rulebook.carries(&record.feed, &record.device))
+    scene.rulebook.device(&record.device).filter(|entry| scene.rulebook.carries_tenant(&record.feed, &entry.tenant))
 }
 
 /// Under which event a press alerts whose id came back long after its last copy: by the receiver's count where no probe tells.

@@ -211,14 +211,15 @@ impl Machine {
     fn message(&mut self, moment: Moment, message: &MessageRecord, actions: &mut Actions) {
         let rulebook = Arc::clone(&self.rulebook);
         let scene = moment.scene(&rulebook);
-        if !rulebook.carries(&message.feed, &message.device) {
+        let entry = rulebook.device(&message.device);
+        if entry.is_some_and(|entry| !rulebook.carries_tenant(&message.feed, &entry.tenant)) {
             // Another tenant's feed: its word for this device is no contact and moves nothing of it, and yet a press is one (P10, P1).
             if let Some(press) = &message.press {
                 duress::press(scene, &mut self.presses, None, (message, press), actions);
             }
             return actions.note(Outcome::NotCarried);
         }
-        let slot = self.devices.slot_or_new(&message.device, rulebook.device(&message.device).is_some());
+        let slot = self.devices.slot_or_new(&message.device, entry.is_some());
         // Nothing arrives after Kafka has it: an ingester's clock that runs ahead must not keep a device alive, or its presses old.
         let arrived = ProbeMillis::new(message.arrived_at().min(moment.now.get()));
         let waited = self.waited(message, arrived);
