@@ -319,6 +319,20 @@ impl EventId {
         })
     }
 
+    /// The identity of a message by which a feed speaks for a device that it does not carry: never that of the device's own.
+    #[must_use]
+    pub fn through(self, feed: &FeedName) -> Self {
+        Self(Hasher::new("event-through").field(&self.0).field(feed.as_str().as_bytes()).finish())
+    }
+
+    /// The identity of a press that no probe tells from others of its id: by its receiver's own count, so that it may be doubled, never
+    /// hidden (DESIGN section 5).
+    #[must_use]
+    pub fn counted(self, ingester: &IngesterName, incarnation: Incarnation, counter: u64) -> Self {
+        let hash = Hasher::new("event-counted").field(&self.0).field(ingester.as_str().as_bytes());
+        Self(hash.field(&incarnation.0.to_le_bytes()).field(&counter.to_le_bytes()).finish())
+    }
+
     /// The identity of an old press id that came back as a new press (DESIGN section 5).
     #[must_use]
     pub fn raised_again(self, after_probe: &ProbeRef) -> Self {

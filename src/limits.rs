@@ -133,6 +133,9 @@ pub const INGEST_FAULTS_MAX: usize = 256;
 /// Gaps that a feed, or a tenant, remembers. Past it the two oldest are joined; of joined gaps only the sum is known, not where each was.
 pub const GAPS_REMEMBERED_MAX: usize = 64;
 
+/// Ingesters by lane and feed whose own listening a partition remembers: two lanes, two ingesters, many feeds, and some that were renamed.
+pub const EARS_REMEMBERED_MAX: usize = 1_024;
+
 // ---- the machine ----
 
 /// Devices that report but stand in no rulebook, per partition. Past it they still alert, unlinked.
@@ -145,6 +148,11 @@ pub const PRESS_MEMORY_MILLIS: i64 = 26 * HOUR_MILLIS;
 pub const PRESSES_REMEMBERED_MAX: usize = 100_000;
 /// A press id whose newest copy is older than this is a device that counts from the start again, not a repeat.
 pub const PRESS_AGAIN_MILLIS: i64 = 10 * MINUTE_MILLIS;
+/// A press that comes with no probe before it, on a connection older than this, did not wait in the broker: a backlog, which comes first,
+/// passes at thousands of messages a second.
+pub const BACKLOG_DRAIN_MILLIS: i64 = MINUTE_MILLIS;
+const _: () = assert!(BACKLOG_DRAIN_MILLIS > PROBE_STALE_MILLIS, "a backlog may last longer than a lost probe");
+const _: () = assert!(PRESS_AGAIN_MILLIS > BACKLOG_DRAIN_MILLIS, "whatever is counted for itself did not wait in the broker");
 /// A report older than this when it reaches the journal is late: ordinary delivery takes seconds.
 pub const LATE_MILLIS: i64 = 2 * MINUTE_MILLIS;
 /// Device time further ahead than this counts as none.

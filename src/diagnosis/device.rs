@@ -284,7 +284,7 @@ impl DeviceWatch {
             Some(Known { tenant: Some(tenant), feed_carries_tenant: false, .. }) => findings.push(self.wrong(
                 "rulebook",
                 format!(
-                    "knows it as a device of {tenant}, which feed {feed} does not carry: its silence is counted on other feeds"
+                    "knows it as a device of {tenant}, which feed {feed} does not carry: its reports count for nothing here, and its presses go to the feed's fallback centre"
                 ),
                 format!("name {tenant} at the tenants of feed {feed} and run `lonewatch rules apply DIR`"),
             )),

@@ -9,7 +9,7 @@ use crate::config::{FeedSettings, Identity, Source};
 use crate::device::mqtt_topic::Named;
 use crate::device::{Content, Decoded, Decoder, NativePress, Reject, RejectReason, Report};
 use crate::ids::{self, CentreName, DeviceId, EventId, Incarnation, IngesterName, Origin, ProbeRef};
-use crate::journal::{self, MessageContent, MessageRecord, Press, Record};
+use crate::journal::{self, Counted, MessageContent, MessageRecord, Press, Record};
 use crate::kafka::{Outgoing, TopicNames};
 use crate::rulebook::Rulebook;
 use crate::time::IngestMillis;
@@ -158,10 +158,12 @@ impl Post {
         let reason = read.reject.as_ref().map(|reject| reject.reason);
         let own_id = read.report().and_then(|report| report.own_id.clone());
         let event = EventId::of(&device, &self.origin(own_id.clone(), arrival), arrival.mqtt_topic, arrival.payload);
+        // Whoever copies a device's press on a feed of others must not make the true one look like the copy.
+        let event = if rulebook.carries(&self.feed.name, &device) { event } else { event.through(&self.feed.name) };
         let receipt = (read.press || read.wants_receipt)
             .then(|| Receipt { device: device.clone(), payload: receipt_payload(own_id.as_deref(), arrival.payload) });
         let mut writes = Vec::with_capacity(3);
-        let press = read.press.then(|| Press { centre: self.centre_of(rulebook, &device) });
+        let press = read.press.then(|| Press { centre: self.centre_of(rulebook, &device), counted: self.counted(arrival) });
         let quarantined = read.reject.as_ref().map(|reject| self.quarantine(&device, read.press, reject, arrival));
         let content = read.content.unwrap_or(MessageContent::Unreadable(reason.unwrap_or(RejectReason::WrongShape)));
         let record = MessageRecord {
@@ -202,9 +204,10 @@ impl Post {
         Outgoing { topic: self.topics.journal(), partition: None, key, payload }
     }
 
-    /// Where a press goes: to the centre of its device's tenant, else to the feed's fallback centre.
+    /// Where a press goes: to the centre of its device's tenant, else, or where this feed does not carry that tenant, to the feed's fallback.
     fn centre_of(&self, rulebook: &Rulebook, device: &DeviceId) -> CentreName {
-        let of_device = rulebook.device(device).map(|entry| entry.centre.clone());
+        let carried = rulebook.device(device).filter(|_| rulebook.carries(&self.feed.name, device));
+        let of_device = carried.map(|entry| entry.centre.clone());
         let fallback = || rulebook.feed(&self.feed.name).map(|feed| feed.fallback_centre.clone());
         of_device.or_else(fallback).unwrap_or_else(|| self.fallback_centre.clone())
     }
@@ -221,6 +224,14 @@ impl Post {
                 counter: arrival.counter,
             },
         }
+    }
+
+    /// What tells a press from others where no probe has come lately.
+    fn counted(&self, arrival: &Arrival<'_>) -> Option<Counted> {
+        let since_connected = arrival.received_at.since(arrival.connected_at);
+        let quiet_millis = arrival.newest_probe.quiet_millis(arrival.steady_millis).unwrap_or(since_connected);
+        let counted = Counted { incarnation: self.incarnation, counter: arrival.counter, quiet_millis };
+        (!arrival.newest_probe.is_fresh(arrival.steady_millis)).then_some(counted)
     }
 
     fn quarantine_only(&self, device: &DeviceId, read: &Read, arrival: &Arrival<'_>) -> Intake {

@@ -133,6 +133,54 @@ fn mirrored_copies_of_a_press_differ_in_their_lane_alone() {
 }
 
 #[test]
+fn a_press_through_a_feed_of_others_goes_to_its_fallback_and_hides_nothing() {
+    let files = [
+        (
+            "installation.toml",
+            "[centres.north]\n[centres.south]\n[feeds.main]\ntenants = [\"beta\"]\nfallback_centre = \"south\"\n\
+             [feeds.other]\ntenants = [\"acme\"]\nfallback_centre = \"south\"\n",
+        ),
+        ("tenants/acme.toml", "centre = \"north\"\n[devices.dev-1]\n"),
+        ("tenants/beta.toml", "centre = \"south\"\n[devices.dev-2]\n"),
+    ];
+    let rulebook = rulebook::check(&files.map(|(path, text)| (path.to_owned(), text.to_owned()))).unwrap().rulebook();
+    let post = post(Lane::Duress, "topic");
+    let taken = |rulebook: &Rulebook, device: &str| {
+        let topic = format!("lw/v1/{device}/duress");
+        take_at(10_000, rulebook, &post, &topic, br#"{"id":"p-1"}"#, &NewestProbe::default())
+    };
+    let (of_others, true_one) = (taken(&rulebook, "dev-1"), taken(&rulebook_of_one(), "dev-1"));
+    assert_eq!(&*of_others.writes[0].topic, "lonewatch.alerts.south");
+    assert_ne!(journalled(&of_others).event, journalled(&true_one).event);
+    let (unknown, same) = (taken(&rulebook, "nobody"), taken(&rulebook_of_one(), "nobody"));
+    assert_eq!(journalled(&unknown).event, journalled(&same).event, "what nobody entered is anybody's");
+}
+
+/// A press of one id every time, at so many minutes after the last probe of its connection; the ids of its revision 1 and of its event.
+fn pressed_after(minutes: i64, ingester: &str) -> (ids::AlertId, MessageRecord) {
+    let mut probe = NewestProbe::default();
+    let (b, incarnation) = (IngesterName::parse("b").unwrap(), Incarnation(3));
+    probe.saw(ProbeRef { ingester: b, incarnation, number: 4, sent_at: ProbeMillis::new(0) }, at_both(0));
+    let post = Post { ingester: IngesterName::parse(ingester).unwrap(), ..post(Lane::Duress, "topic") };
+    let intake = take_at(minutes * 60_000 + 500, &rulebook_of_one(), &post, "lw/v1/dev-1/duress", br#"{"id":"p-1"}"#, &probe);
+    let CentreMessage::Alert(alert) = serde_json::from_slice(&intake.writes[0].payload).unwrap() else { panic!("an alert") };
+    (alert.id, journalled(&intake))
+}
+
+#[test]
+fn while_no_probe_comes_a_press_is_counted_and_after_ten_minutes_alerts_for_itself() {
+    let (usual, first) = pressed_after(0, "a");
+    assert_eq!(first.press.unwrap().counted, None);
+    let (soon, counted) = pressed_after(9, "a");
+    let expected = Counted { incarnation: Incarnation(7), counter: 1, quiet_millis: 540_500 };
+    assert_eq!(counted.press.unwrap().counted, Some(expected));
+    assert_eq!((soon, counted.event), (usual, first.event), "the machine tells a copy from a new press");
+    let ((late, counted), (mirrored, _)) = (pressed_after(60, "a"), pressed_after(60, "b"));
+    assert_eq!(counted.event, first.event);
+    assert!(late != usual && mirrored != usual && late != mirrored, "doubled, never under an id of long ago");
+}
+
+#[test]
 fn an_own_id_is_good_for_a_day_and_both_copies_agree_on_the_day() {
     let event = |ingester: &str, sent_at: i64, received_at: i64| {
         let mut probe = NewestProbe::default();

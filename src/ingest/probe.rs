@@ -160,9 +160,14 @@ impl NewestProbe {
         self.newest.as_ref().map(|(probe, _)| probe)
     }
 
+    /// For how long no probe has come, on the steady clock; none where none has come at all.
+    pub(super) fn quiet_millis(&self, steady_millis: i64) -> Option<i64> {
+        self.newest.as_ref().map(|(_, at)| steady_millis - at)
+    }
+
     /// Whether an id can lean on it: it came less than 5 s ago, on the steady clock.
     pub(super) fn is_fresh(&self, steady_millis: i64) -> bool {
-        self.newest.as_ref().is_some_and(|(_, at)| steady_millis - at <= limits::PROBE_STALE_MILLIS)
+        self.quiet_millis(steady_millis).is_some_and(|quiet| quiet <= limits::PROBE_STALE_MILLIS)
     }
 }
 

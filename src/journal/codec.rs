@@ -3,7 +3,7 @@
 use prost::Message as _;
 
 use super::proto;
-use super::record::{Heard, IngestFault, MessageContent, MessageRecord, Observation, Press, Record};
+use super::record::{Counted, Heard, IngestFault, MessageContent, MessageRecord, Observation, Press, Record};
 use crate::alert::Lane;
 use crate::device::{Decoder, Fix, Motion, RejectReason, Report, Signals, VisitStep};
 use crate::ids::{CentreName, DeviceId, EventId, FeedName, Incarnation, IngesterName, NameFault, ProbeRef};
@@ -88,7 +88,7 @@ fn message_out(message: &MessageRecord) -> proto::Message {
                 proto::message::Content::Unreadable(proto::Unreadable { reason: reason.as_str().to_owned() })
             }
         }),
-        press: message.press.as_ref().map(|press| proto::Press { centre: press.centre.to_string() }),
+        press: message.press.as_ref().map(press_out),
     }
 }
 
@@ -115,11 +115,26 @@ fn message_in(message: proto::Message) -> Result<MessageRecord, RecordFault> {
         retained: message.retained,
         decoder,
         content,
-        press: match message.press {
-            Some(press) => Some(Press { centre: CentreName::parse(&press.centre)? }),
-            None => None,
-        },
+        press: message.press.as_ref().map(press_in).transpose()?,
     })
+}
+
+fn press_out(press: &Press) -> proto::Press {
+    let counted = press.counted.map(|counted| proto::Counted {
+        incarnation: counted.incarnation.0,
+        counter: counted.counter,
+        quiet_millis: counted.quiet_millis,
+    });
+    proto::Press { centre: press.centre.to_string(), counted }
+}
+
+fn press_in(press: &proto::Press) -> Result<Press, RecordFault> {
+    let counted = press.counted.map(|counted| Counted {
+        incarnation: Incarnation(counted.incarnation),
+        counter: counted.counter,
+        quiet_millis: counted.quiet_millis,
+    });
+    Ok(Press { centre: CentreName::parse(&press.centre)?, counted })
 }
 
 fn probe_in(probe: &proto::Probe) -> Result<ProbeRef, RecordFault> {
@@ -325,7 +340,14 @@ mod tests {
                     retained,
                     decoder: Decoder::ALL[usize::from(event[0]) % Decoder::ALL.len()],
                     content,
-                    press: pressed.then(|| Press { centre: CentreName::parse(&name).unwrap() }),
+                    press: pressed.then(|| Press {
+                        centre: CentreName::parse(&name).unwrap(),
+                        counted: retained.then_some(Counted {
+                            incarnation: Incarnation(number),
+                            counter: incarnation,
+                            quiet_millis: at,
+                        }),
+                    }),
                 }))
             },
         )

@@ -10,4 +10,4 @@ mod record;
 
 pub use codec::{RecordFault, decode, encode};
 pub use partition::{Partition, PartitionCount};
-pub use record::{Heard, IngestFault, MessageContent, MessageRecord, Observation, Press, Record};
+pub use record::{Counted, Heard, IngestFault, MessageContent, MessageRecord, Observation, Press, Record};

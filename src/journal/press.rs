@@ -6,29 +6,30 @@ use super::record::{MessageContent, MessageRecord};
 use crate::alert::{Alert, Cause, Coordinates, Kind, LaneCopy, Late, Place, Reason, RecordRef, Severity, duress_id};
 use crate::ids::{CentreName, EventId};
 use crate::limits;
+use crate::time::ProbeMillis;
 
 impl MessageRecord {
     /// Revision 1 of the press in this record, for the centre to which it goes (DESIGN section 10, express lane).
     ///
     /// Mirrored copies of one message differ in `lane` alone: nothing else here hangs on the ingester or on its rulebook. Its times are
-    /// those of the newest probe before it: a copy that the device repeated, or that came before any probe, bears others.
+    /// those of the newest probe before it: a copy that the device repeated, or that came while no probe did, bears others.
     pub fn first_revision(&self, centre: CentreName) -> Alert {
-        let arrived_at = self.arrived_at();
-        let occurred_at = self.occurred_at();
+        let arrived_at = self.came_at().map_or(self.arrived_at(), ProbeMillis::get);
+        let occurred_at = self.occurred_at(arrived_at);
         let age_millis = arrived_at.saturating_sub(occurred_at);
         Alert {
-            id: duress_id(&self.device, self.event),
+            id: duress_id(&self.device, self.press_event()),
             severity: Severity::Critical,
             severity_now: Severity::Critical,
             device: Some(self.device.clone()),
             feed: Some(self.feed.clone()),
-            cause: Cause { event: Some(self.event), began_at: None },
+            cause: Cause { event: Some(self.press_event()), began_at: None },
             late: (age_millis > limits::LATE_MILLIS).then_some(Late { age_millis }),
             occurred_at,
             place: self.report().and_then(|report| report.fix).map(|fix| Place {
                 coordinates: Coordinates::from(fix.position),
                 accuracy_metres: f64::from(fix.accuracy_cm) / 100.0,
-                fixed_at: fix.at.map_or(occurred_at, |at| at.get().saturating_sub(self.sent_offset().unwrap_or(0))),
+                fixed_at: fix.at.map_or(occurred_at, |at| at.get().saturating_sub(self.sent_offset(arrived_at).unwrap_or(0))),
                 speed_metres_per_second: fix.speed_cm_s.map(|speed| f64::from(speed) / 100.0),
                 course_degrees: fix.course_cdeg.map(|course| f64::from(course) / 100.0),
             }),
@@ -61,18 +62,44 @@ impl MessageRecord {
         self.after_probe.as_ref().map_or(self.received_at.get(), |probe| probe.sent_at.get())
     }
 
+    /// Under which event a press alerts: the message's own. Where no probe has come for so long that a copy cannot be told from a device
+    /// that counts from the start again, each message alerts for itself, and revision 1 must not bear an id of long ago.
+    pub fn press_event(&self) -> EventId {
+        let quiet = self.press.as_ref().and_then(|press| press.counted).map_or(0, |counted| counted.quiet_millis);
+        if quiet > limits::PRESS_AGAIN_MILLIS { self.counted_event().unwrap_or(self.event) } else { self.event }
+    }
+
+    /// The press by its receiver's own count, where no probe had come lately.
+    pub fn counted_event(&self) -> Option<EventId> {
+        let counted = self.press.as_ref()?.counted?;
+        Some(self.event.counted(&self.ingester, counted.incarnation, counted.counter))
+    }
+
+    /// When this copy of a press came, on the probes' axis; none where it may have waited in the broker, nobody knows how long. A probe
+    /// that is no longer fresh is moved on by its age: else all that comes while none does would seem to come at once.
+    pub fn came_at(&self) -> Option<ProbeMillis> {
+        let counted = self.press.as_ref().and_then(|press| press.counted);
+        match (&self.after_probe, counted) {
+            (Some(probe), counted) => Some(probe.sent_at.plus(counted.map_or(0, |counted| counted.quiet_millis.max(0)))),
+            (None, Some(counted)) if counted.quiet_millis > limits::BACKLOG_DRAIN_MILLIS => {
+                Some(ProbeMillis::new(self.received_at.get()))
+            }
+            (None, Some(_) | None) => None,
+        }
+    }
+
     /// When it happened, from this record alone: its age by the device's own clock, where it says both times.
-    fn occurred_at(&self) -> i64 {
+    fn occurred_at(&self, arrived_at: i64) -> i64 {
         let device_time = self.report().and_then(crate::device::Report::device_time);
-        match (device_time, self.sent_offset()) {
-            (Some(at), Some(offset)) => at.get().saturating_sub(offset).min(self.arrived_at()),
-            (Some(_) | None, _) => self.arrived_at(),
+        match (device_time, self.sent_offset(arrived_at)) {
+            (Some(at), Some(offset)) => at.get().saturating_sub(offset).min(arrived_at),
+            (Some(_) | None, _) => arrived_at,
         }
     }
 
     /// The device's clock less ours, where the message says when it was sent.
-    fn sent_offset(&self) -> Option<i64> {
+    fn sent_offset(&self, arrived_at: i64) -> Option<i64> {
         let sent = self.report()?.sent?;
-        Some(sent.get().saturating_sub(self.arrived_at()))
+        Some(sent.get().saturating_sub(arrived_at))
     }
 }

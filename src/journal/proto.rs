@@ -140,6 +140,21 @@ pub struct Press {
     /// to whose topic revision 1 went
     #[prost(string, tag = "1")]
     pub centre: ::prost::alloc::string::String,
+    /// set where no probe had come lately: by what else its receiver tells it from others
+    #[prost(message, optional, tag = "2")]
+    pub counted: ::core::option::Option<Counted>,
+}
+/// A message by its receiver's own count (the ingester of the record).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Counted {
+    #[prost(fixed64, tag = "1")]
+    pub incarnation: u64,
+    /// as which message of that run
+    #[prost(uint64, tag = "2")]
+    pub counter: u64,
+    /// for how long no probe had come; where none came on its connection, since the connection began
+    #[prost(int64, tag = "3")]
+    pub quiet_millis: i64,
 }
 /// Up to when one ingester provably heard a feed; written to every partition, behind what it heard.
 #[derive(Clone, PartialEq, ::prost::Message)]

@@ -68,6 +68,19 @@ pub enum MessageContent {
 pub struct Press {
     /// The centre to which revision 1 went.
     pub centre: CentreName,
+    /// Set where no probe had come lately: what else its receiver knows. Journals of earlier versions have none.
+    pub counted: Option<Counted>,
+}
+
+/// A message by its receiver's own count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Counted {
+    /// The receiver's run.
+    pub incarnation: Incarnation,
+    /// As which message of that run.
+    pub counter: u64,
+    /// For how long no probe had come; where none came on its connection, since that began.
+    pub quiet_millis: i64,
 }
 
 /// Up to when one ingester provably heard a feed.
@@ -108,6 +121,11 @@ pub struct Heard {
 }
 
 impl MessageRecord {
+    /// Whether its device was alive to send it: neither a retained copy nor the broker's word.
+    pub fn is_contact(&self) -> bool {
+        !self.retained && self.content != MessageContent::Will
+    }
+
     /// The report in it, if a device spoke in a way that could be read.
     pub fn report(&self) -> Option<&Report> {
         match &self.content {

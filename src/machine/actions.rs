@@ -50,6 +50,9 @@ pub enum Outcome {
     PressRepeat,
     /// A device that no rulebook names, and no room to remember it.
     UnknownUnremembered,
+    /// A feed spoke for a device of a tenant that it does not carry: no contact, and nothing that it tells counts. A press alerts all the
+    /// same, unlinked, at the feed's fallback centre.
+    NotCarried,
     /// Listening was accounted for.
     Observation,
     /// An observation from a clock that is ahead of Kafka's: ignored.
@@ -64,7 +67,7 @@ pub enum Outcome {
 
 impl Outcome {
     /// Every outcome.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Applied,
         Self::History,
         Self::Late,
@@ -75,6 +78,7 @@ impl Outcome {
         Self::Press,
         Self::PressRepeat,
         Self::UnknownUnremembered,
+        Self::NotCarried,
         Self::Observation,
         Self::ObservationAhead,
         Self::FaultUnremembered,
@@ -95,6 +99,7 @@ impl Outcome {
             Self::Press => "press",
             Self::PressRepeat => "press_repeat",
             Self::UnknownUnremembered => "unknown_unremembered",
+            Self::NotCarried => "not_carried",
             Self::Observation => "observation",
             Self::ObservationAhead => "observation_ahead",
             Self::FaultUnremembered => "fault_unremembered",

@@ -41,7 +41,7 @@ impl Blindness {
 
     /// Raises, changes and clears what is due.
     pub(super) fn sweep(&mut self, scene: Scene<'_>, clocks: &Clocks, actions: &mut Actions) {
-        let judged = self.known_since.iter().filter_map(|(feed, since)| trouble(scene.now, clocks, feed, *since));
+        let judged = self.known_since.iter().filter_map(|(feed, since)| trouble(scene, clocks, feed, *since));
         let troubles: Vec<Trouble> = judged.collect();
         self.standing.settle(scene, &troubles, "the feed is heard again, or no longer this centre's", actions);
     }
@@ -56,9 +56,12 @@ impl Blindness {
 }
 
 /// The lanes of a feed that are too far behind, if any, and since when the one furthest behind is.
-fn trouble(now: AppendMillis, clocks: &Clocks, feed: &FeedName, known_since: AppendMillis) -> Option<Trouble> {
+fn trouble(scene: Scene<'_>, clocks: &Clocks, feed: &FeedName, known_since: AppendMillis) -> Option<Trouble> {
     let heard_to = |lane: Lane| clocks.heard_to(feed, lane).map_or(known_since.get(), |to| to.get().max(known_since.get()));
-    let deaf = |lane: &Lane| now.get().saturating_sub(heard_to(*lane)) >= limits::BLIND_MILLIS;
+    let deaf = |lane: &Lane| {
+        let heard_to = heard_to(*lane);
+        held_against(scene, heard_to).get().saturating_sub(heard_to) >= limits::BLIND_MILLIS
+    };
     let lanes: Vec<Lane> = Lane::ALL.into_iter().filter(deaf).collect();
     let began_at = lanes.iter().map(|lane| heard_to(*lane)).min()?;
     Some(Trouble {
@@ -71,6 +74,14 @@ fn trouble(now: AppendMillis, clocks: &Clocks, feed: &FeedName, known_since: App
         lanes,
         limits: vec![("blind_millis", limits::BLIND_MILLIS)],
     })
+}
+
+/// What time it is, for what was heard up to then. Where Kafka's clock was ahead for a moment, `now` stands still and says nothing: then
+/// the record's own time, unless that lies before what was heard, and so is itself the wrong one.
+fn held_against(scene: Scene<'_>, heard_to: i64) -> AppendMillis {
+    let own = scene.appended_at;
+    let leapt = scene.now.since(own) > limits::CLOCK_FAULT_MILLIS;
+    if leapt && heard_to <= own.plus(limits::CLOCK_FAULT_MILLIS).get() { own } else { scene.now }
 }
 
 fn words(lanes: &[Lane]) -> &'static str {

@@ -6,8 +6,8 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use crate::alert::Lane;
-use crate::ids::{FeedName, TenantName};
-use crate::journal::Heard;
+use crate::ids::{FeedName, IngesterName, TenantName};
+use crate::journal::{Heard, Observation};
 use crate::limits;
 use crate::rulebook::{Rulebook, Tenant};
 use crate::time::{HeardMillis, ProbeMillis};
@@ -124,8 +124,8 @@ impl TenantClock {
     }
 
     /// Moves on to what all lanes have heard.
-    fn advance(&mut self, lanes: &[&LaneClock], grace_millis: i64, start_is_gap: bool) {
-        let Some(to) = lanes.iter().map(|lane| lane.frontier).min().flatten() else { return };
+    fn advance(&mut self, lanes: &[Option<&LaneClock>], grace_millis: i64, start_is_gap: bool) {
+        let Some(to) = common_frontier(lanes) else { return };
         let Some(from) = self.frontier else {
             (self.began, self.frontier) = (to, Some(to));
             if start_is_gap {
@@ -137,13 +137,21 @@ impl TenantClock {
             return;
         }
         let mut heard_to = from;
-        for gap in union_within(lanes.iter().flat_map(|lane| lane.gaps.iter().copied()), (from, to)) {
+        for gap in union_within(lanes.iter().flatten().flat_map(|lane| lane.gaps.iter().copied()), (from, to)) {
             self.heard = self.heard.plus(gap.0.since(heard_to));
             self.remember(gap, self.heard.plus(grace_millis));
             heard_to = gap.1;
         }
         self.heard = self.heard.plus(to.since(heard_to));
         self.frontier = Some(to);
+    }
+
+    /// The lanes are others from here on, and heard up to `to`: what the old ones told after the frontier, if anything, nobody knows.
+    fn pass_over(&mut self, to: ProbeMillis, grace_millis: i64) {
+        if let Some(from) = self.frontier.filter(|from| *from < to) {
+            self.remember((from, to), self.heard.plus(grace_millis));
+            self.frontier = Some(to);
+        }
     }
 
     /// Keeps the list bounded: the two oldest become one, with what was heard between them.
@@ -173,10 +181,23 @@ fn union_within(gaps: impl Iterator<Item = Gap>, within: Gap) -> Vec<Gap> {
     joined
 }
 
+/// A tenant's lanes; none for one that was never heard.
+fn lanes_of<'a>(lanes: &'a BTreeMap<(FeedName, Lane), LaneClock>, tenant: &Tenant) -> Vec<Option<&'a LaneClock>> {
+    let keys = tenant.feeds.iter().flat_map(|feed| Lane::ALL.map(|lane| (feed.clone(), lane)));
+    keys.map(|key| lanes.get(&key)).collect()
+}
+
+/// Up to when all of these lanes were heard; none where one never was.
+fn common_frontier(lanes: &[Option<&LaneClock>]) -> Option<ProbeMillis> {
+    lanes.iter().map(|lane| lane.and_then(LaneClock::heard_to)).min().flatten()
+}
+
 /// Every clock of a partition that listening drives.
 #[derive(Clone, Debug)]
 pub(super) struct Clocks {
     lanes: BTreeMap<(FeedName, Lane), LaneClock>,
+    /// Up to when each ingester by itself heard each lane.
+    ears: BTreeMap<(FeedName, Lane, IngesterName), ProbeMillis>,
     tenants: BTreeMap<TenantName, TenantClock>,
     start_is_gap: bool,
     silent: TenantClock,
@@ -185,20 +206,41 @@ pub(super) struct Clocks {
 impl Clocks {
     /// Clocks at the start of a journal; `start_is_gap` where the journal's own start is gone.
     pub(super) fn new(start_is_gap: bool) -> Self {
-        Self { lanes: BTreeMap::new(), tenants: BTreeMap::new(), start_is_gap, silent: TenantClock::default() }
+        Self {
+            lanes: BTreeMap::new(),
+            ears: BTreeMap::new(),
+            tenants: BTreeMap::new(),
+            start_is_gap,
+            silent: TenantClock::default(),
+        }
     }
 
-    /// Takes a new rulebook: the clock of a tenant that is gone would stand still and then leap.
-    pub(super) fn install(&mut self, rulebook: &Rulebook) {
+    /// Takes a new rulebook: the clock of a tenant that is gone would stand still and then leap, and so would that of one whose deaf feed
+    /// leaves it.
+    pub(super) fn install(&mut self, before: &Rulebook, rulebook: &Rulebook) {
         self.tenants.retain(|name, _| rulebook.tenant(name).is_some());
+        for tenant in rulebook.tenants() {
+            if before.tenant(&tenant.name).is_some_and(|known| known.feeds != tenant.feeds) {
+                self.change_feeds(tenant);
+            }
+        }
+    }
+
+    fn change_feeds(&mut self, tenant: &Tenant) {
+        let heard_to = common_frontier(&lanes_of(&self.lanes, tenant));
+        if let (Some(clock), Some(to)) = (self.tenants.get_mut(&tenant.name), heard_to) {
+            clock.pass_over(to, tenant.reconnect_grace_millis);
+        }
     }
 
     /// Takes what an ingester heard of a feed.
-    pub(super) fn observe(&mut self, feed: &FeedName, heard: &[Heard], rulebook: &Rulebook) {
+    pub(super) fn observe(&mut self, observation: &Observation, rulebook: &Rulebook) {
+        let Observation { feed, ingester, heard, .. } = observation;
         let mut moved = false;
         // A stretch of no length adds nothing, and a lone first probe must not pass over what a mirrored ingester is about to say.
         for stretch in heard.iter().filter(|stretch| stretch.from < stretch.to) {
             moved |= self.lanes.entry((feed.clone(), stretch.lane)).or_default().advance(*stretch);
+            self.note_ear((feed.clone(), stretch.lane, ingester.clone()), stretch.to);
         }
         if moved {
             for tenant in rulebook.tenants().filter(|tenant| tenant.feeds.contains(feed)) {
@@ -207,10 +249,18 @@ impl Clocks {
         }
     }
 
+    /// Keeps the table bounded: whoever was last heard longest ago is forgotten, and its next backlog is no contact.
+    fn note_ear(&mut self, ear: (FeedName, Lane, IngesterName), to: ProbeMillis) {
+        if self.ears.len() >= limits::EARS_REMEMBERED_MAX && !self.ears.contains_key(&ear) {
+            let oldest = self.ears.iter().min_by_key(|(_, to)| **to).map(|(ear, _)| ear.clone());
+            oldest.and_then(|ear| self.ears.remove(&ear));
+        }
+        let known = self.ears.entry(ear).or_insert(to);
+        *known = (*known).max(to);
+    }
+
     fn advance_tenant(&mut self, tenant: &Tenant) {
-        let never = LaneClock::default();
-        let keys = tenant.feeds.iter().flat_map(|feed| Lane::ALL.map(|lane| (feed.clone(), lane)));
-        let lanes: Vec<&LaneClock> = keys.map(|key| self.lanes.get(&key).unwrap_or(&never)).collect();
+        let lanes = lanes_of(&self.lanes, tenant);
         let clock = self.tenants.entry(tenant.name.clone()).or_default();
         clock.advance(&lanes, tenant.reconnect_grace_millis, self.start_is_gap);
     }
@@ -225,6 +275,11 @@ impl Clocks {
         self.lanes.get(&(feed.clone(), lane)).and_then(LaneClock::heard_to)
     }
 
+    /// Up to when one ingester by itself heard a lane of a feed.
+    pub(super) fn heard_by(&self, feed: &FeedName, lane: Lane, ingester: &IngesterName) -> Option<ProbeMillis> {
+        self.ears.get(&(feed.clone(), lane, ingester.clone())).copied()
+    }
+
     /// Every lane that was ever heard, in order.
     pub(super) fn lanes(&self) -> impl Iterator<Item = (&FeedName, Lane, &LaneClock)> {
         self.lanes.iter().map(|((feed, lane), clock)| (feed, *lane, clock))
@@ -237,6 +292,10 @@ impl Clocks {
             for gap in &clock.gaps {
                 hash.int(gap.0.get()).int(gap.1.get());
             }
+        }
+        hash.count(self.ears.len());
+        for ((feed, lane, ingester), to) in &self.ears {
+            hash.text(feed.as_str()).text(lane.as_str()).text(ingester.as_str()).int(to.get());
         }
         hash.count(self.tenants.len());
         for (tenant, clock) in &self.tenants {
@@ -262,7 +321,7 @@ mod tests {
         let (mut lane, mut tenant) = (LaneClock::default(), TenantClock::default());
         for (from, to) in stretches {
             lane.advance(heard(*from, *to));
-            tenant.advance(&[&lane], 300, false);
+            tenant.advance(&[Some(&lane)], 300, false);
         }
         assert_eq!((tenant.heard.get(), tenant.grace_until().get()), (expected_heard, expected_grace), "{stretches:?}");
         tenant
@@ -322,7 +381,7 @@ mod tests {
         for i in 0..200 {
             lane.advance(heard(i * every, (i + 1) * every - 1_000));
             // No grace from the fifth gap on: what the first excused is so for good.
-            tenant.advance(&[&lane], if i < 5 { 300_000 } else { 0 }, false);
+            tenant.advance(&[Some(&lane)], if i < 5 { 300_000 } else { 0 }, false);
             assert!(i < 3 || tenant.excuses_will(will), "{i}");
         }
         assert_eq!(tenant.gaps.len(), limits::GAPS_REMEMBERED_MAX);
@@ -333,13 +392,13 @@ mod tests {
     fn all_lanes_must_be_heard() {
         let (mut one, mut two, mut tenant) = (LaneClock::default(), LaneClock::default(), TenantClock::default());
         one.advance(heard(100, 200));
-        tenant.advance(&[&one, &two], 300, false);
+        tenant.advance(&[Some(&one), Some(&two)], 300, false);
         assert_eq!(tenant.frontier, None);
         two.advance(heard(120, 150));
-        tenant.advance(&[&one, &two], 300, false);
+        tenant.advance(&[Some(&one), Some(&two)], 300, false);
         two.advance(heard(170, 220));
         one.advance(heard(200, 220));
-        tenant.advance(&[&one, &two], 300, false);
+        tenant.advance(&[Some(&one), Some(&two)], 300, false);
         assert_eq!(tenant.heard.get(), 50, "150 to 220 less the gap of 20 on one lane");
     }
 
@@ -347,8 +406,22 @@ mod tests {
     fn a_start_that_is_gone_counts_as_a_gap() {
         let (mut lane, mut tenant) = (LaneClock::default(), TenantClock::default());
         lane.advance(heard(100, 110));
-        tenant.advance(&[&lane], 300, true);
+        tenant.advance(&[Some(&lane)], 300, true);
         assert_eq!(tenant.grace_until().get(), 300);
+    }
+
+    #[test]
+    fn what_each_ingester_heard_is_bounded_and_the_oldest_is_forgotten() {
+        let mut clocks = Clocks::new(false);
+        let ear = |n: usize| (FeedName::parse("main").unwrap(), Lane::Reports, IngesterName::parse(&format!("i-{n}")).unwrap());
+        for n in 0..=limits::EARS_REMEMBERED_MAX {
+            clocks.note_ear(ear(n), ProbeMillis::new(i64::try_from(n).unwrap()));
+        }
+        let (feed, lane, first) = ear(0);
+        assert_eq!((clocks.ears.len(), clocks.heard_by(&feed, lane, &first)), (limits::EARS_REMEMBERED_MAX, None));
+        let (feed, lane, second) = ear(1);
+        clocks.note_ear(ear(1), ProbeMillis::new(0));
+        assert_eq!(clocks.heard_by(&feed, lane, &second), Some(ProbeMillis::new(1)), "never back");
     }
 
     #[test]

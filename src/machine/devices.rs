@@ -52,6 +52,8 @@ pub(super) struct Owner {
     pub(super) group: Option<GroupName>,
     /// The tenant's heard time when the device's entry came into force: silence of a device never heard counts from here.
     pub(super) since: HeardMillis,
+    /// It was nobody's before: silence counts from its entry on, whatever was heard of it before that.
+    pub(super) entered: bool,
     /// Offset of its entry.
     pub(super) entry: i64,
 }
@@ -81,7 +83,7 @@ impl Device {
         hash.text(self.id.as_str()).text(self.feed.as_ref().map_or("", FeedName::as_str));
         if let Some(owner) = &self.owner {
             hash.text(owner.tenant.as_str()).text(owner.group.as_ref().map_or("", GroupName::as_str));
-            hash.int(owner.since.get()).int(owner.entry);
+            hash.int(owner.since.get()).count(usize::from(owner.entered)).int(owner.entry);
         }
         for word in [self.contact, self.will] {
             hash.option(word.map(|word| word.0.get())).bytes(&word.map_or([0; 16], |word| word.1.0));

@@ -4,8 +4,10 @@
 //! its tenant, and the episode that the press belongs to.
 
 use crate::alert::{Alert, duress_id};
+use crate::device::Report;
 use crate::ids::EventId;
 use crate::journal::{MessageRecord, Press};
+use crate::rulebook;
 use crate::time::ProbeMillis;
 
 use super::actions::{Actions, Outcome};
@@ -13,32 +15,50 @@ use super::devices::Device;
 use super::episode::EpisodeState;
 use super::fix::AppliedFix;
 use super::raise::{Scene, fences_named, late};
-use super::repeats::{PressIs, Presses};
+use super::repeats::{Presses, Sight};
+use super::skew::Skew;
 
 /// A press as the journal tells of it.
 #[derive(Clone, Copy)]
-pub(super) struct Told<'a> {
-    pub(super) record: &'a MessageRecord,
-    pub(super) press: &'a Press,
-    /// When it came to the MQTT broker, on the probes' axis.
-    pub(super) arrived: ProbeMillis,
+struct Told<'a> {
+    record: &'a MessageRecord,
+    press: &'a Press,
     /// When it happened.
-    pub(super) occurred_at: ProbeMillis,
+    occurred_at: ProbeMillis,
     /// When the fix in it was taken, if there is one.
-    pub(super) fixed_at: Option<ProbeMillis>,
+    fixed_at: Option<ProbeMillis>,
 }
 
-/// Answers a press. `device` is none where there was no room to remember an unknown one: it alerts all the same.
-pub(super) fn press(scene: Scene<'_>, presses: &mut Presses, device: Option<&mut Device>, told: Told<'_>, actions: &mut Actions) {
-    let Told { record, press, arrived, .. } = told;
-    let event = match presses.tell(record.event, record.after_probe.as_ref(), arrived, scene.now) {
-        PressIs::New => record.event,
-        PressIs::Again(event) => event,
-        PressIs::Copy => return actions.note(Outcome::PressRepeat),
-    };
+/// Answers a press. `device` is none where there was no room to remember an unknown one, or where another tenant's feed speaks for one: it
+/// alerts all the same.
+pub(super) fn press(
+    scene: Scene<'_>,
+    presses: &mut Presses,
+    device: Option<&mut Device>,
+    (record, press): (&MessageRecord, &Press),
+    actions: &mut Actions,
+) {
+    let not_after_now = |at: ProbeMillis| at.min(ProbeMillis::new(scene.now.get()));
+    let came_at = record.came_at().map(not_after_now);
+    let arrived = came_at.unwrap_or_else(|| not_after_now(ProbeMillis::new(record.arrived_at())));
+    let sight = Sight { event: record.event, alerts_as: record.press_event(), again: again(record), came_at, arrived };
+    let Some(event) = presses.tell(sight, scene.now) else { return actions.note(Outcome::PressRepeat) };
     actions.note(Outcome::Press);
-    let alert = second_revision(scene, device, told, event);
-    let present = scene.rulebook.device(&record.device).map(|entry| entry.centre.clone());
+    let report = record.report();
+    // What waited in the broker for an unknown time tells nothing of its device's clock by when it was sent.
+    let sent = report.and_then(|report| report.sent).filter(|_| record.after_probe.is_some());
+    let clock = device.as_ref().map_or(Skew::default(), |device| device.skew).of_press(sent, arrived);
+    let occurred_at = clock.correct(report.and_then(Report::device_time));
+    let fixed_at = report.and_then(|report| report.fix).map(|fix| fix.at.map_or(occurred_at, |at| clock.correct(Some(at))));
+    let alert = second_revision(scene, device, Told { record, press, occurred_at, fixed_at }, event);
+    let present = match owner(scene, record) {
+        Some(entry) => Some(&entry.centre),
+        None if scene.rulebook.device(&record.device).is_some() => {
+            scene.rulebook.feed(&record.feed).map(|feed| &feed.fallback_centre)
+        }
+        None => None,
+    };
+    let present = present.cloned();
     let elsewhere = present.filter(|centre| *centre != press.centre).map(|centre| Alert { centre, ..alert.clone() });
     actions.raise(alert);
     if let Some(copy) = elsewhere {
@@ -46,20 +66,31 @@ pub(super) fn press(scene: Scene<'_>, presses: &mut Presses, device: Option<&mut
     }
 }
 
+/// The device's entry, where the feed may speak for it.
+fn owner<'a>(scene: Scene<'a>, record: &MessageRecord) -> Option<&'a rulebook::Device> {
+    scene.rulebook.device(&record.device).filter(|entry| scene.rulebook.carries_tenant(&record.feed, &entry.tenant))
+}
+
+/// Under which event a press alerts whose id came back long after its last copy: by the receiver's count where no probe tells.
+fn again(record: &MessageRecord) -> EventId {
+    let by_probe = record.after_probe.as_ref().map(|probe| record.event.raised_again(probe));
+    record.counted_event().or(by_probe).unwrap_or(record.event)
+}
+
 fn second_revision(
     scene: Scene<'_>,
     device: Option<&mut Device>,
-    Told { record, press, occurred_at, fixed_at, .. }: Told<'_>,
+    Told { record, press, occurred_at, fixed_at }: Told<'_>,
     event: EventId,
 ) -> Alert {
-    let mut alert = record.first_revision(press.centre.clone()).next_revision(scene.now.get());
+    let mut alert = record.first_revision(press.centre.clone()).next_revision(scene.appended_at.get());
     alert.id = duress_id(&record.device, event);
     alert.cause.event = Some(event);
     alert.occurred_at = occurred_at.get();
-    alert.late = late(Some(scene.now), occurred_at);
-    alert.reason = record.press_reason(record.event, Some(scene.now.get()));
+    alert.late = late(Some(scene.appended_at), occurred_at);
+    alert.reason = record.press_reason(record.event, Some(scene.appended_at.get()));
     alert.reason.rulebook_version = Some(scene.rulebook.version());
-    if let Some(entry) = scene.rulebook.device(&record.device) {
+    if let Some(entry) = owner(scene, record) {
         alert.tenant = Some(entry.tenant.clone());
         alert.group.clone_from(&entry.group);
         alert.stage = entry.rules.stage;
@@ -71,7 +102,7 @@ fn second_revision(
     if let Some(device) = device {
         alert.place = alert.place.or_else(|| device.fix.as_ref().map(AppliedFix::place));
         alert.fences = fences_named(device);
-        alert.episode = Some(EpisodeState::count(&mut device.episode, alert.id, scene.now));
+        alert.episode = Some(EpisodeState::count(&mut device.episode, alert.id, scene.appended_at));
     }
     alert
 }

@@ -302,7 +302,7 @@ fn upgrade(scene: Scene<'_>, state: &mut FenceState, side: Side, actions: &mut A
         return;
     };
     if side == Side::Inside(Grade::Certain) {
-        let mut next = open.next_revision(scene.now.get());
+        let mut next = open.next_revision(scene.appended_at.get());
         next.grade = Some(Grade::Certain);
         actions.raise(next.clone());
         **open = next;

@@ -47,7 +47,13 @@ impl IngestFaults {
     }
 
     /// Takes what an observation shows; `ahead` where it lies ahead of its append time. False where there was no room for all of it.
-    pub(super) fn note(&mut self, now: AppendMillis, rulebook: &Rulebook, observation: &Observation, ahead: bool) -> bool {
+    pub(super) fn note(
+        &mut self,
+        appended_at: AppendMillis,
+        rulebook: &Rulebook,
+        observation: &Observation,
+        ahead: bool,
+    ) -> bool {
         let feed = &observation.feed;
         if self.count.of(feed.as_str()) != self.partition || rulebook.feed(feed).is_none() {
             return true;
@@ -58,7 +64,7 @@ impl IngestFaults {
             if let Some(known) = self.shown.get_mut(&key) {
                 known.quiet_millis = 0;
             } else if self.shown.len() < limits::INGEST_FAULTS_MAX {
-                self.shown.insert(key, Shown { began_at: now, quiet_millis: 0 });
+                self.shown.insert(key, Shown { began_at: appended_at, quiet_millis: 0 });
             } else {
                 room = false;
             }
@@ -68,8 +74,8 @@ impl IngestFaults {
 
     /// Raises and clears what is due.
     pub(super) fn sweep(&mut self, scene: Scene<'_>, actions: &mut Actions) {
-        let passed = self.swept_at.map_or(0, |before| scene.now.since(before)).min(limits::NOW_STEP_MILLIS_MAX);
-        self.swept_at = Some(scene.now);
+        let passed = self.swept_at.map_or(0, |before| scene.appended_at.since(before)).clamp(0, limits::NOW_STEP_MILLIS_MAX);
+        self.swept_at = Some(scene.appended_at);
         self.shown.retain(|_, shown| {
             shown.quiet_millis = shown.quiet_millis.saturating_add(passed);
             shown.quiet_millis < limits::INGEST_FAULT_OVER_MILLIS

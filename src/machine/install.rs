@@ -6,23 +6,22 @@ use std::sync::Arc;
 
 use crate::ids::{FenceName, TenantName};
 use crate::rulebook::{self, Rulebook};
-use crate::time::AppendMillis;
 
 use super::actions::Actions;
 use super::devices::Owner;
 use super::directory::Slot;
 use super::raise::Scene;
-use super::{Machine, battery_low, fences, lost_contact};
+use super::{Machine, Moment, battery_low, fences, lost_contact};
 
 const MOVED: &str = "the device belongs to another tenant now";
 
 impl Machine {
-    pub(super) fn put_in_force(&mut self, now: AppendMillis, rulebook: &Arc<Rulebook>, actions: &mut Actions) {
+    pub(super) fn put_in_force(&mut self, moment: Moment, rulebook: &Arc<Rulebook>, actions: &mut Actions) {
         let before = std::mem::replace(&mut self.rulebook, Arc::clone(rulebook));
-        let scene = Scene { now, rulebook };
-        self.blindness.install(now, rulebook);
+        let scene = moment.scene(rulebook);
+        self.blindness.install(scene.appended_at, rulebook);
         self.ingest_faults.install(rulebook);
-        self.clocks.install(rulebook);
+        self.clocks.install(&before, rulebook);
         let changed = changed_fences(&before, rulebook);
         let mut reassigned: BTreeMap<Slot, BTreeSet<FenceName>> = BTreeMap::new();
         let (partition, count) = (self.partition, self.count);
@@ -43,9 +42,12 @@ impl Machine {
     /// Gives a device the owner that the rulebook names.
     fn own(&mut self, scene: Scene<'_>, slot: Slot, entry: &rulebook::Device, actions: &mut Actions) {
         let device = self.devices.get_mut(slot);
-        let since = match &device.owner {
-            Some(owner) if owner.tenant == entry.tenant => owner.since,
-            Some(_) | None => self.clocks.tenant(&entry.tenant).heard(),
+        let heard = self.clocks.tenant(&entry.tenant).heard();
+        let (since, entered) = match &device.owner {
+            Some(owner) if owner.tenant == entry.tenant => (owner.since, owner.entered),
+            Some(owner) => (heard, lost_contact::waits_since_entry(&self.clocks, device, owner)),
+            // A silence that was told and cleared goes on; any other begins with the entry.
+            None => (heard, !lost_contact::was_told(device)),
         };
         if device.owner.as_ref().is_some_and(|owner| owner.tenant != entry.tenant) {
             fences::forget(scene, device, actions);
@@ -53,7 +55,7 @@ impl Machine {
             lost_contact::clear(scene, device, MOVED, actions);
             battery_low::clear(scene, device, MOVED, actions);
         }
-        let owner = Owner { tenant: entry.tenant.clone(), group: entry.group.clone(), since, entry: entry.entry };
+        let owner = Owner { tenant: entry.tenant.clone(), group: entry.group.clone(), since, entered, entry: entry.entry };
         self.devices.set_owner(slot, Some(owner));
     }
 

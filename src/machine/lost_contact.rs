@@ -35,7 +35,8 @@ pub(super) fn contact(
     device.contact = Some(contact);
     let (Some(owner), Some(rule)) = (&device.owner, rule(scene, device)) else { return };
     let clock = clocks.tenant(&owner.tenant);
-    let silent_millis = clock.heard().since(clock.heard_at(contact.0));
+    let since = silent_since(clock, device, owner);
+    let silent_millis = clock.heard().since(since);
     if silent_millis < rule.silence_millis
         && let Some(open) = device.lost_contact.take()
     {
@@ -44,7 +45,6 @@ pub(super) fn contact(
         device.lost_before.note(&restored);
         actions.raise(restored);
     }
-    let since = clock.heard().plus(-silent_millis);
     let earliest = if device.lost_contact.is_some() { NEVER } else { due(clock, device, since, rule).at };
     devices.set_silence(slot, earliest);
 }
@@ -122,11 +122,29 @@ fn rule(scene: Scene<'_>, device: &Device) -> Option<LostContact> {
 fn silence<'a>(scene: Scene<'_>, clocks: &'a Clocks, device: &Device) -> Option<(&'a TenantClock, HeardMillis, LostContact)> {
     let owner: &Owner = device.owner.as_ref()?;
     let clock = clocks.tenant(&owner.tenant);
-    let since = match device.contact {
+    Some((clock, silent_since(clock, device, owner), rule(scene, device)?))
+}
+
+/// The heard time since which nothing was heard of a device.
+fn silent_since(clock: &TenantClock, device: &Device, owner: &Owner) -> HeardMillis {
+    match device.contact {
+        Some((at, _)) if owner.entered => clock.heard_at(at).max(owner.since),
         Some((at, _)) => clock.heard_at(at),
         None => owner.since,
-    };
-    Some((clock, since, rule(scene, device)?))
+    }
+}
+
+/// Whether nothing was heard of a device since its entry came into force.
+pub(super) fn waits_since_entry(clocks: &Clocks, device: &Device, owner: &Owner) -> bool {
+    let heard_at = |at| clocks.tenant(&owner.tenant).heard_at(at);
+    owner.entered && device.contact.is_some_and(|(at, _)| heard_at(at) < owner.since)
+}
+
+/// Whether the silence since a device's last contact was told already.
+pub(super) fn was_told(device: &Device) -> bool {
+    let id =
+        |(at, event): (ProbeMillis, EventId)| Alert::id_of(Some(&device.id), Kind::LostContact, "", Some(event), Some(at.get()));
+    device.contact.is_some_and(|contact| device.lost_before.was(id(contact)))
 }
 
 /// When a silence is over its limit, and the will that made it so early.
@@ -140,8 +158,10 @@ struct Due {
 /// can only turn out to be too early.
 fn due(clock: &TenantClock, device: &Device, since: HeardMillis, rule: LostContact) -> Due {
     let at = since.plus(rule.silence_millis);
-    let counts =
-        |will: &(ProbeMillis, EventId)| device.contact.is_some_and(|contact| will.0 > contact.0) && !clock.excuses_will(will.0);
+    let counts = |will: &(ProbeMillis, EventId)| {
+        let newest = device.contact.is_some_and(|contact| will.0 > contact.0) && clock.heard_at(will.0) >= since;
+        newest && !clock.excuses_will(will.0)
+    };
     let Some(will) = device.will.filter(counts) else { return Due { at, by_will: None } };
     let after_will = clock.heard_at(will.0).plus(rule.after_will_millis);
     if after_will < at { Due { at: after_will, by_will: Some(will) } } else { Due { at, by_will: None } }
@@ -193,7 +213,7 @@ fn raise(
             subject: "",
             event: Some(event),
             began_at,
-            occurred_at: began_at.unwrap_or(ProbeMillis::new(scene.now.get())),
+            occurred_at: began_at.unwrap_or(ProbeMillis::new(scene.appended_at.get())),
             text,
             limits: &limits,
             appended_at: None,

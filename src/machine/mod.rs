@@ -56,12 +56,41 @@ pub enum Start {
     Truncated,
 }
 
+/// When a record is applied.
+#[derive(Clone, Copy)]
+struct Moment {
+    now: AppendMillis,
+    appended_at: AppendMillis,
+}
+
+impl Moment {
+    const fn scene(self, rulebook: &Rulebook) -> Scene<'_> {
+        Scene { now: self.now, appended_at: self.appended_at, rulebook }
+    }
+
+    /// Whether the record's own time lies behind `now` by more than clocks under NTP differ.
+    const fn is_behind(self) -> bool {
+        self.now.since(self.appended_at) > limits::CLOCK_FAULT_MILLIS
+    }
+}
+
+/// How old a message is, at most.
+#[derive(Clone, Copy)]
+struct Waited {
+    /// When its device was alive to send it, on the probes' axis; none where that cannot be told (DESIGN section 5).
+    alive_at: Option<ProbeMillis>,
+    /// The oldest that it can be: what it leaves undated is taken for so old, and never for news (P8).
+    since: ProbeMillis,
+}
+
 /// One partition.
 #[derive(Clone, Debug)]
 pub struct Machine {
     partition: Partition,
     count: PartitionCount,
     now: Option<AppendMillis>,
+    /// The last record's own append time.
+    last_appended: Option<AppendMillis>,
     next_offset: i64,
     rulebook: Arc<Rulebook>,
     /// Versions that the shell has built and no record has named yet.
@@ -82,6 +111,7 @@ impl Machine {
             partition,
             count,
             now: None,
+            last_appended: None,
             next_offset: 0,
             rulebook: Arc::new(Rulebook::empty()),
             installed: BTreeMap::new(),
@@ -123,24 +153,27 @@ impl Machine {
         assert!(offset >= self.next_offset, "offset {offset} after {} of partition {}", self.next_offset, self.partition);
         self.next_offset = offset + 1;
         let before = self.now;
-        let now = before.map_or(appended_at, |before| before.max(appended_at));
-        self.now = Some(now);
+        let moment = Moment { now: before.map_or(appended_at, |before| before.max(appended_at)), appended_at };
+        self.now = Some(moment.now);
         let second = |at: AppendMillis| at.get().div_euclid(SECOND_MILLIS);
-        if before.is_some_and(|before| second(now) > second(before)) {
-            self.sweep(now, actions);
+        let crossed = before.is_some_and(|before| second(moment.now) > second(before));
+        // Where Kafka's clock was ahead, or falls behind, `now` stands still: seconds are those of the records then.
+        let last = self.last_appended.replace(appended_at);
+        if crossed || moment.is_behind() && last.is_some_and(|last| second(appended_at) != second(last)) {
+            self.sweep(moment, actions);
         }
         match record {
-            Record::Message(message) => self.message(now, message, actions),
-            Record::Observation(observation) => self.observation(now, appended_at, observation, actions),
+            Record::Message(message) => self.message(moment, message, actions),
+            Record::Observation(observation) => self.observation(moment, observation, actions),
             Record::Metronome { .. } => actions.note(Outcome::Metronome),
             Record::Action => actions.note(Outcome::Action),
         }
     }
 
     /// What is due, once for every whole second that the log crosses.
-    fn sweep(&mut self, now: AppendMillis, actions: &mut Actions) {
+    fn sweep(&mut self, moment: Moment, actions: &mut Actions) {
         let rulebook = Arc::clone(&self.rulebook);
-        let scene = Scene { now, rulebook: &rulebook };
+        let scene = moment.scene(&rulebook);
         self.blindness.sweep(scene, &self.clocks, actions);
         self.ingest_faults.sweep(scene, actions);
         for slot in self.dwelling.clone() {
@@ -155,77 +188,78 @@ impl Machine {
         lost_contact::sweep(scene, &self.clocks, &mut self.devices, actions);
     }
 
-    fn observation(&mut self, now: AppendMillis, appended_at: AppendMillis, observation: &Observation, actions: &mut Actions) {
+    fn observation(&mut self, moment: Moment, observation: &Observation, actions: &mut Actions) {
+        let appended_at = moment.appended_at;
         let version = observation.rulebook_version;
         if version > self.rulebook.version() {
             let rulebook = self.installed.remove(&version);
             let rulebook = rulebook.expect("the shell installs a version before the record that first names it");
             self.installed = self.installed.split_off(&version);
-            self.put_in_force(now, &rulebook, actions);
+            self.put_in_force(moment, &rulebook, actions);
         }
         let ahead = observation.heard.iter().any(|heard| heard.to.get() > appended_at.plus(limits::CLOCK_FAULT_MILLIS).get());
-        if !self.ingest_faults.note(now, &self.rulebook, observation, ahead) {
+        if !self.ingest_faults.note(appended_at, &self.rulebook, observation, ahead) {
             actions.note(Outcome::FaultUnremembered);
         }
         if ahead {
             return actions.note(Outcome::ObservationAhead);
         }
-        self.clocks.observe(&observation.feed, &observation.heard, &self.rulebook);
+        self.clocks.observe(observation, &self.rulebook);
         actions.note(Outcome::Observation);
     }
 
-    fn message(&mut self, now: AppendMillis, message: &MessageRecord, actions: &mut Actions) {
+    fn message(&mut self, moment: Moment, message: &MessageRecord, actions: &mut Actions) {
         let rulebook = Arc::clone(&self.rulebook);
-        let scene = Scene { now, rulebook: &rulebook };
-        let slot = self.devices.slot_or_new(&message.device, rulebook.device(&message.device).is_some());
+        let scene = moment.scene(&rulebook);
+        let entry = rulebook.device(&message.device);
+        if entry.is_some_and(|entry| !rulebook.carries_tenant(&message.feed, &entry.tenant)) {
+            // Another tenant's feed: its word for this device is no contact and moves nothing of it, and yet a press is one (P10, P1).
+            if let Some(press) = &message.press {
+                duress::press(scene, &mut self.presses, None, (message, press), actions);
+            }
+            return actions.note(Outcome::NotCarried);
+        }
+        let slot = self.devices.slot_or_new(&message.device, entry.is_some());
         // Nothing arrives after Kafka has it: an ingester's clock that runs ahead must not keep a device alive, or its presses old.
-        let arrived = ProbeMillis::new(message.arrived_at().min(now.get()));
+        let arrived = ProbeMillis::new(message.arrived_at().min(moment.now.get()));
+        let waited = self.waited(message, arrived);
         if let Some(slot) = slot {
             self.devices.get_mut(slot).feed = Some(message.feed.clone());
-            if let Some(at) = self.contact_of(message, arrived) {
-                lost_contact::contact(scene, &self.clocks, &mut self.devices, slot, (at, message.event), actions);
+            if message.is_contact() {
+                if let Some(at) = waited.alive_at {
+                    lost_contact::contact(scene, &self.clocks, &mut self.devices, slot, (at, message.event), actions);
+                }
             } else if message.content == MessageContent::Will && !message.retained && message.after_probe.is_some() {
                 // Without a probe it waited in the broker for who knows how long.
                 lost_contact::will(scene, &self.clocks, &mut self.devices, slot, (arrived, message.event));
             }
         }
-        let mut device = slot.map(|slot| self.devices.get_mut(slot));
+        let device = slot.map(|slot| self.devices.get_mut(slot));
+        if let Some(press) = &message.press {
+            duress::press(scene, &mut self.presses, device, (message, press), actions);
+        }
+        let Some(slot) = slot else { return actions.note(Outcome::UnknownUnremembered) };
+        let skew = &mut self.devices.get_mut(slot).skew;
         // A message that waited in the broker for an unknown time tells nothing of its device's clock by when it was sent.
         let sent = message.report().and_then(|report| report.sent).filter(|_| message.after_probe.is_some());
         let newest = message.report().and_then(Report::newest_time);
-        let clock = match (&mut device, &message.press) {
-            (Some(device), None) => device.skew.read(newest, sent, arrived),
-            (Some(device), Some(_)) => device.skew.of_press(sent, arrived),
-            (None, _) => skew::Skew::default().of_press(sent, arrived),
+        let clock = match &message.press {
+            None => skew.read(newest, sent, arrived),
+            Some(_) => skew.of_press(sent, arrived),
         };
-        if let Some(press) = &message.press {
-            let occurred_at = clock.correct(message.report().and_then(Report::device_time));
-            let fix = message.report().and_then(|report| report.fix);
-            let fixed_at = fix.map(|fix| fix.at.map_or(occurred_at, |at| clock.correct(Some(at))));
-            duress::press(
-                scene,
-                &mut self.presses,
-                device,
-                duress::Told { record: message, press, arrived, occurred_at, fixed_at },
-                actions,
-            );
-        }
-        match slot {
-            None => actions.note(Outcome::UnknownUnremembered),
-            Some(slot) => self.tell(scene, slot, message, clock, actions),
-        }
+        self.tell(scene, slot, message, clock.undated_since(waited.since), actions);
     }
 
-    /// When the device was alive to send this, on the probes' axis; none where that cannot be told or nobody was (DESIGN section 5).
-    fn contact_of(&self, message: &MessageRecord, arrived: ProbeMillis) -> Option<ProbeMillis> {
-        if message.retained || message.content == MessageContent::Will {
-            return None;
-        }
+    /// For how long a message may have waited in the broker. Before a connection's first probe comes its session's backlog: what the
+    /// broker held, or had not seen acknowledged, since its ingester last heard this lane; of a mirrored one's listening it tells nothing.
+    fn waited(&self, message: &MessageRecord, arrived: ProbeMillis) -> Waited {
         if message.after_probe.is_some() {
-            return Some(arrived);
+            return Waited { alive_at: Some(arrived), since: arrived };
         }
-        let frontier = self.clocks.heard_to(&message.feed, message.lane)?;
-        (frontier.get() < message.connected_at.get()).then_some(frontier)
+        let connected_at = ProbeMillis::new(message.connected_at.get());
+        let heard_to = self.clocks.heard_by(&message.feed, message.lane, &message.ingester).filter(|to| *to < connected_at);
+        let oldest = || connected_at.plus(-SECOND_MILLIS * i64::from(limits::SESSION_EXPIRY_SECONDS));
+        Waited { alive_at: heard_to, since: heard_to.unwrap_or_else(oldest).min(arrived) }
     }
 
     /// What the message tells of its device, once it is clear that it was not told before.
@@ -243,7 +277,7 @@ impl Machine {
             return actions.note(Outcome::Retained);
         }
         let told_at = clock.correct(report.device_time());
-        if scene.now.get().saturating_sub(told_at.get()) > limits::LATE_MILLIS {
+        if scene.appended_at.get().saturating_sub(told_at.get()) > limits::LATE_MILLIS {
             actions.note(Outcome::Late);
         }
         let news = device.told_up_to.is_none_or(|known| told_at >= known);
@@ -257,7 +291,7 @@ impl Machine {
         let level = report.battery_percent.filter(|_| device.level_at.is_none_or(|known| told_at >= known));
         if let Some(percent) = level {
             device.level_at = Some(told_at);
-            battery_low::level(scene, device, percent, message.event, told_at, scene.now, actions);
+            battery_low::level(scene, device, percent, message.event, told_at, scene.appended_at, actions);
         }
         actions.note(if news || moved || level.is_some() { Outcome::Applied } else { Outcome::History });
     }
@@ -283,7 +317,7 @@ impl Machine {
             accuracy_metres: f64::from(fix.accuracy_cm) / 100.0,
             at,
             event,
-            appended_at: scene.now,
+            appended_at: scene.appended_at,
             speed_cm_s: fix.speed_cm_s,
             course_cdeg: fix.course_cdeg,
         });
@@ -326,7 +360,7 @@ impl Machine {
     pub fn state_hash(&self) -> [u8; 32] {
         let mut hash = StateHasher::new();
         hash.int(self.partition.0.into()).int(self.count.get().into()).option(self.now.map(AppendMillis::get));
-        hash.int(self.next_offset).int(self.rulebook.version());
+        hash.option(self.last_appended.map(AppendMillis::get)).int(self.next_offset).int(self.rulebook.version());
         self.clocks.digest(&mut hash);
         self.devices.digest(&mut hash);
         self.presses.digest(&mut hash);

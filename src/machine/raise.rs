@@ -15,6 +15,9 @@ use super::fix::AppliedFix;
 #[derive(Clone, Copy)]
 pub(super) struct Scene<'a> {
     pub(super) now: AppendMillis,
+    /// The append time of the present record itself. `now` is ahead of it where Kafka's clock was ahead before: what has an age, or is
+    /// behind, is held against this.
+    pub(super) appended_at: AppendMillis,
     pub(super) rulebook: &'a Rulebook,
 }
 
@@ -73,14 +76,14 @@ impl Scene<'_> {
 
     /// An alert of a kind for a centre, made now, with nothing in it yet.
     pub(super) fn blank(&self, centre: CentreName, kind: Kind) -> Alert {
-        let mut alert = Alert::blank(centre, kind, self.now.get());
+        let mut alert = Alert::blank(centre, kind, self.appended_at.get());
         alert.reason.rulebook_version = Some(self.rulebook.version());
         alert
     }
 
     /// The next revision of an open alert: its cause has gone.
     pub(super) fn clear(&self, open: &Alert, text: &str) -> Alert {
-        let mut cleared = open.next_revision(self.now.get());
+        let mut cleared = open.next_revision(self.appended_at.get());
         cleared.state = State::Cleared;
         text.clone_into(&mut cleared.reason.text);
         cleared
@@ -117,6 +120,11 @@ impl Cleared {
             Some((id, revision)) if id == alert.id => Alert { revision: alert.revision.max(revision + 1), ..alert },
             Some(_) | None => alert,
         }
+    }
+
+    /// Whether it was this one.
+    pub(super) fn was(self, id: AlertId) -> bool {
+        self.0.is_some_and(|(known, _)| known == id)
     }
 
     pub(super) fn digest(self, hash: &mut StateHasher) {

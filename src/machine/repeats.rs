@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use crate::ids::{EventId, ProbeRef};
+use crate::ids::EventId;
 use crate::limits;
 use crate::time::{AppendMillis, ProbeMillis};
 
@@ -98,37 +98,48 @@ struct Seen {
     last_seen: AppendMillis,
 }
 
-/// What a press is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum PressIs {
-    /// Not seen before.
-    New,
-    /// An old id that came back long after its last copy: a new press, under this id.
-    Again(EventId),
-    /// A copy.
-    Copy,
+/// A press, as far as telling it from a copy needs.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sight {
+    pub(super) event: EventId,
+    /// Under which it alerts by itself: another than `event` where no probe tells it from a copy any more.
+    pub(super) alerts_as: EventId,
+    /// Under which it alerts if `event` came back long after its last copy.
+    pub(super) again: EventId,
+    /// On the probes' axis; none where it may have waited in the broker, nobody knows how long.
+    pub(super) came_at: Option<ProbeMillis>,
+    /// The latest that it can have come.
+    pub(super) arrived: ProbeMillis,
 }
 
 impl Presses {
-    /// Tells a new press from a copy, and remembers it. `arrived` is the copy's place on the probes' axis.
-    pub(super) fn tell(&mut self, event: EventId, probe: Option<&ProbeRef>, arrived: ProbeMillis, now: AppendMillis) -> PressIs {
+    /// Tells a new press from a copy, and remembers it. Gives the event under which a new one alerts; none for a copy.
+    pub(super) fn tell(&mut self, sight: Sight, now: AppendMillis) -> Option<EventId> {
         self.forget(now);
-        let verdict = match (self.seen.get(&event), probe) {
-            (None, _) => PressIs::New,
-            (Some(seen), Some(probe)) if arrived.since(seen.last_copy) > limits::PRESS_AGAIN_MILLIS => {
-                PressIs::Again(event.raised_again(probe))
-            }
-            (Some(_), _) => PressIs::Copy,
+        let known = self.seen.get(&sight.event).copied();
+        let again = |seen: Seen| sight.came_at.is_some_and(|at| at.since(seen.last_copy) > limits::PRESS_AGAIN_MILLIS);
+        let verdict = match known {
+            _ if sight.alerts_as != sight.event => (!self.seen.contains_key(&sight.alerts_as)).then_some(sight.alerts_as),
+            None => Some(sight.event),
+            Some(seen) if again(seen) => Some(sight.again),
+            Some(_) => None,
         };
-        // A copy without a probe may have waited for hours: when it came says nothing of when the press was last repeated.
-        let last_copy = match self.seen.get(&event) {
-            Some(seen) if probe.is_none() => seen.last_copy,
-            Some(seen) => seen.last_copy.max(arrived),
-            None => arrived,
+        // A copy that may have waited for hours: when it came says nothing of when the press was last repeated.
+        let last_copy = match (known, sight.came_at) {
+            (Some(seen), None) => seen.last_copy,
+            (Some(seen), Some(at)) => seen.last_copy.max(at),
+            (None, at) => at.unwrap_or(sight.arrived),
         };
-        self.seen.insert(event, Seen { last_copy, last_seen: now });
-        self.order.push_back((now, event));
+        self.remember(sight.event, Seen { last_copy, last_seen: now });
+        if sight.alerts_as != sight.event {
+            self.remember(sight.alerts_as, Seen { last_copy, last_seen: now });
+        }
         verdict
+    }
+
+    fn remember(&mut self, event: EventId, seen: Seen) {
+        self.seen.insert(event, seen);
+        self.order.push_back((seen.last_seen, event));
     }
 
     /// Drops what is too old to return, and the oldest of too many.
@@ -158,7 +169,6 @@ impl Presses {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ids::{Incarnation, IngesterName};
     use crate::time::{HOUR_MILLIS, MINUTE_MILLIS};
 
     fn event(n: u8) -> EventId {
@@ -210,33 +220,52 @@ mod tests {
         }
     }
 
-    fn tell(presses: &mut Presses, at: i64) -> PressIs {
-        let sent_at = ProbeMillis::new(at);
-        let probe = ProbeRef {
-            ingester: IngesterName::parse("a").unwrap(),
-            incarnation: Incarnation(1),
-            number: at.unsigned_abs(),
-            sent_at,
-        };
-        presses.tell(event(1), Some(&probe), sent_at, AppendMillis::new(at))
+    /// A sight of press 1, which would be press 2 if it were new again.
+    fn sight(at: i64) -> Sight {
+        let arrived = ProbeMillis::new(at);
+        Sight { event: event(1), alerts_as: event(1), again: event(2), came_at: Some(arrived), arrived }
+    }
+
+    fn tell(presses: &mut Presses, at: i64) -> Option<EventId> {
+        presses.tell(sight(at), AppendMillis::new(at))
     }
 
     #[test]
     fn an_old_press_id_that_returns_is_a_new_press_once() {
         let mut presses = Presses::default();
-        assert!(matches!(tell(&mut presses, 0), PressIs::New));
-        assert_eq!(tell(&mut presses, 30_000), PressIs::Copy);
-        assert_eq!(tell(&mut presses, 10 * MINUTE_MILLIS), PressIs::Copy, "within ten minutes of its last copy");
-        let PressIs::Again(id) = tell(&mut presses, 21 * MINUTE_MILLIS) else { panic!("a new press") };
-        assert_ne!(id, event(1));
-        assert_eq!(tell(&mut presses, 21 * MINUTE_MILLIS), PressIs::Copy);
+        assert_eq!(tell(&mut presses, 0), Some(event(1)));
+        assert_eq!(tell(&mut presses, 30_000), None);
+        assert_eq!(tell(&mut presses, 10 * MINUTE_MILLIS), None, "within ten minutes of its last copy");
+        assert_eq!(tell(&mut presses, 21 * MINUTE_MILLIS), Some(event(2)), "a new press");
+        assert_eq!(tell(&mut presses, 21 * MINUTE_MILLIS), None);
+    }
+
+    #[test]
+    fn what_may_have_waited_is_a_copy_and_dates_nothing() {
+        let mut presses = Presses::default();
+        let waited = |at| Sight { came_at: None, ..sight(at) };
+        tell(&mut presses, 0);
+        assert_eq!(presses.tell(waited(30 * MINUTE_MILLIS), AppendMillis::new(30 * MINUTE_MILLIS)), None);
+        assert_eq!(tell(&mut presses, 31 * MINUTE_MILLIS), Some(event(2)), "that copy did not hide the next press");
+    }
+
+    #[test]
+    fn what_no_probe_tells_from_a_copy_alerts_for_itself_once() {
+        let mut presses = Presses::default();
+        let counted = |n, at| Sight { alerts_as: event(n), again: event(n), ..sight(at) };
+        tell(&mut presses, 0);
+        let at = AppendMillis::new(MINUTE_MILLIS);
+        assert_eq!(presses.tell(counted(7, MINUTE_MILLIS), at), Some(event(7)));
+        assert_eq!(presses.tell(counted(7, MINUTE_MILLIS), at), None, "the same record again");
+        assert_eq!(presses.tell(counted(8, MINUTE_MILLIS), at), Some(event(8)), "doubled rather than hidden");
+        assert_eq!(tell(&mut presses, 11 * MINUTE_MILLIS), None, "a copy with a probe, within ten minutes of its last");
     }
 
     #[test]
     fn presses_are_forgotten_after_26_hours_and_memory_is_bounded() {
         let mut presses = Presses::default();
         tell(&mut presses, 0);
-        assert!(matches!(tell(&mut presses, 27 * HOUR_MILLIS), PressIs::New));
+        assert_eq!(tell(&mut presses, 27 * HOUR_MILLIS), Some(event(1)));
         for at in 0..1_000 {
             tell(&mut presses, 27 * HOUR_MILLIS + at);
         }

@@ -29,17 +29,24 @@ struct Candidate {
 pub(super) struct DeviceClock {
     offset_millis: i64,
     arrived: ProbeMillis,
+    /// When what bears no time is taken to have happened.
+    undated: ProbeMillis,
 }
 
 impl DeviceClock {
+    /// The same for a message that may have waited since then: what is undated in it may be so old.
+    pub(super) const fn undated_since(self, at: ProbeMillis) -> Self {
+        Self { undated: at, ..self }
+    }
+
     /// When the message arrived at the MQTT broker, on the probes' axis.
     pub(super) const fn arrived(&self) -> ProbeMillis {
         self.arrived
     }
 
-    /// What the device dates `time`, on the probes' axis. The undated, and what would lie far ahead, has just arrived.
+    /// What the device dates `time`, on the probes' axis. What would lie far ahead has just arrived, and so has the undated, unless it waited.
     pub(super) fn correct(&self, time: Option<DeviceMillis>) -> ProbeMillis {
-        let Some(time) = time else { return self.arrived };
+        let Some(time) = time else { return self.undated };
         ProbeMillis::new(time.get().saturating_sub(self.offset_millis)).min(self.arrived)
     }
 }
@@ -56,7 +63,7 @@ impl Skew {
             (None, Some(newest)) => self.estimate(newest, arrived),
             (None, None) => self.offset_millis,
         };
-        DeviceClock { offset_millis, arrived }
+        DeviceClock { offset_millis, arrived, undated: arrived }
     }
 
     /// Reads the clock for a press, learning nothing from it: by what reports have shown, else by its own sending time.
@@ -65,7 +72,7 @@ impl Skew {
             Some(sent) if !self.proven => sent.get().saturating_sub(arrived.get()),
             Some(_) | None => self.offset_millis,
         };
-        DeviceClock { offset_millis, arrived }
+        DeviceClock { offset_millis, arrived, undated: arrived }
     }
 
     fn estimate(&mut self, device_time: DeviceMillis, arrived: ProbeMillis) -> i64 {

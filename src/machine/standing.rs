@@ -32,7 +32,8 @@ type Key = (Kind, String, CentreName);
 #[derive(Clone, Debug, Default)]
 pub(super) struct Standing {
     open: BTreeMap<Key, Box<Alert>>,
-    /// Alerts that were cleared while their trouble goes on, because it is no longer their centre's: it may become so again.
+    /// Alerts that were cleared while their trouble goes on, because it is no longer their centre's: it may become so again. And the last
+    /// of each feed's blindness.
     cleared: BTreeMap<Key, Cleared>,
 }
 
@@ -54,10 +55,13 @@ impl Standing {
             }
             holds
         });
-        // What is the matter again has begun anew, and so has another id.
+        // What is the matter again has begun anew, and so has another id; but for a lane that Kafka's clock, in a leap, called heard or
+        // deaf although nothing was heard since.
         let goes_on =
             |(kind, subject, _): &Key| troubles.iter().any(|trouble| trouble.kind == *kind && trouble.subject == *subject);
-        self.cleared.retain(|key, _| goes_on(key));
+        let blind =
+            |(kind, subject, _): &Key| *kind == Kind::Blind && scene.rulebook.feeds().any(|feed| feed.name.as_str() == subject);
+        self.cleared.retain(|key, _| goes_on(key) || blind(key));
         for (key, trouble) in wanted {
             self.raise(scene, key, trouble, actions);
         }
@@ -68,7 +72,7 @@ impl Standing {
         let tenants = tenants_of(scene.rulebook, &trouble.feed, centre);
         let mut next = match self.open.get(&key) {
             Some(open) if open.lanes == trouble.lanes && open.tenants == tenants => return,
-            Some(open) => open.next_revision(scene.now.get()),
+            Some(open) => open.next_revision(scene.appended_at.get()),
             None => {
                 let first = first_revision(scene, centre, trouble);
                 self.cleared.get(&key).map_or(first.clone(), |cleared| cleared.resume(first))
@@ -101,7 +105,7 @@ fn first_revision(scene: Scene<'_>, centre: &CentreName, trouble: &Trouble) -> A
     alert.feed = Some(trouble.feed.clone());
     alert.subject.clone_from(&trouble.subject);
     alert.cause.began_at = trouble.began_at;
-    alert.occurred_at = trouble.began_at.unwrap_or(scene.now.get());
+    alert.occurred_at = trouble.began_at.unwrap_or(scene.appended_at.get());
     alert.reason.limits = trouble.limits.iter().map(|(name, limit)| ((*name).to_owned(), millis(*limit))).collect();
     alert
 }

@@ -94,6 +94,16 @@ impl Rulebook {
         self.feeds.values()
     }
 
+    /// Whether a feed may speak for a device: it carries the device's tenant. Anything may speak for a device that no entry names.
+    pub fn carries(&self, feed: &FeedName, device: &DeviceId) -> bool {
+        self.device(device).is_none_or(|device| self.carries_tenant(feed, &device.tenant))
+    }
+
+    /// Whether a feed's entry names a tenant.
+    pub fn carries_tenant(&self, feed: &FeedName, tenant: &TenantName) -> bool {
+        self.feed(feed).is_some_and(|feed| feed.tenants.contains(tenant))
+    }
+
     /// Every centre, in order of name.
     pub fn centres(&self) -> impl Iterator<Item = &Centre> {
         self.centres.values()

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use lonewatch::alert::Lane;
 use lonewatch::device::{Decoder, Fix, RejectReason, Report};
 use lonewatch::ids::{CentreName, DeviceId, EventId, FeedName, Incarnation, IngesterName, Origin, ProbeRef};
-use lonewatch::journal::{Heard, IngestFault, MessageContent, MessageRecord, Observation, Press, Record};
+use lonewatch::journal::{Counted, Heard, IngestFault, MessageContent, MessageRecord, Observation, Press, Record};
 use lonewatch::rulebook::Rulebook;
 use lonewatch::time::{DeviceMillis, IngestMillis, ProbeMillis};
 
@@ -54,6 +54,9 @@ struct Maker {
     journal: Journal,
     named: i64,
     now: i64,
+    /// When Kafka appended last, leaps apart, and whether its clock leaps.
+    last: i64,
+    leaps: bool,
     /// Until when Kafka stands still.
     stalled_until: i64,
     ears: Vec<Ear>,
@@ -106,7 +109,10 @@ impl Maker {
         let silent_until = devices.iter().map(|_| if chance.percent(10) { DAY + chance.between(0, 90_000) } else { 0 }).collect();
         let (named, now, stalled_until) = (book.version(), DAY, 0);
         let journal = Journal { books: vec![book], records: Vec::new() };
+        let leaps = chance.percent(25);
         Self {
+            last: i64::MIN,
+            leaps,
             chance,
             rules,
             journal,
@@ -124,10 +130,13 @@ impl Maker {
 
     fn push(&mut self, record: Record) {
         let appended = (self.now + self.chance.between(0, 40)).max(self.stalled_until);
-        let last = self.journal.records.last().map_or(i64::MIN, |(at, _)| *at);
         // Kafka's clocks may differ between leaders: now and then an append time goes back.
-        let appended = if self.chance.percent(2) { appended - 500 } else { appended.max(last) };
-        self.journal.records.push((appended, record));
+        let appended = if self.chance.percent(2) { appended - 500 } else { appended.max(self.last) };
+        self.last = appended;
+        // And in some journals it leaps for a moment.
+        let leap =
+            if self.leaps && self.chance.percent(1) { self.chance.one_of(&[5_000, 30_000, 3_600_000, -30_000]) } else { 0 };
+        self.journal.records.push((appended + leap, record));
     }
 
     fn second(&mut self) {
@@ -151,7 +160,7 @@ impl Maker {
         if let Some(sent) = self.again.clone().filter(|_| self.chance.percent(40)) {
             self.send(&sent);
         }
-        if self.chance.percent(2) {
+        if self.chance.percent(4) {
             self.change();
         }
         self.listen();
@@ -205,8 +214,18 @@ impl Maker {
         self.push(Record::Observation(observation));
     }
 
-    /// A device goes, comes back, is new, or gets another limit.
+    /// A device goes, comes back, is new, or gets another limit; or a feed has other tenants.
     fn change(&mut self) {
+        if self.chance.percent(35) {
+            let line = self.chance.one_of(&[
+                "feed main tenants acme,beta fallback north",
+                "feed main tenants acme fallback north",
+                "feed other tenants acme,beta fallback south",
+                "feed other tenants beta fallback south",
+            ]);
+            self.rules.set(line);
+            return self.publish_rules();
+        }
         let n = self.chance.between(0, 9);
         let tenant = if n % 2 == 0 { "acme" } else { "beta" };
         let line = match self.chance.between(0, 4) {
@@ -221,6 +240,10 @@ impl Maker {
         if self.chance.percent(30) {
             self.rules.remove("device", id.as_str());
         }
+        self.publish_rules();
+    }
+
+    fn publish_rules(&mut self) {
         // A change that changes nothing makes no version.
         let mut rules = self.rules.clone();
         rules.set(&format!("device stamp-{} tenant acme silence off", self.counter));
@@ -320,7 +343,14 @@ impl Maker {
         let content =
             if junk { MessageContent::Unreadable(RejectReason::NotUtf8) } else { MessageContent::Report(Box::new(report)) };
         let centre = CentreName::parse(self.chance.one_of(&["north", "north", "south"])).expect("a name");
-        let sent = (self.devices[at].clone(), self.feed_of(at), Lane::Duress, content, Some(Press { centre }), "help".to_owned());
+        let sent = (
+            self.devices[at].clone(),
+            self.feed_of(at),
+            Lane::Duress,
+            content,
+            Some(Press { centre, counted: None }),
+            "help".to_owned(),
+        );
         self.send(&sent);
         self.again = Some(sent);
     }
@@ -343,6 +373,12 @@ impl Maker {
                 (None, Some(probe)) => Origin::AfterProbe(probe),
                 (None, None) => Origin::Counted { after_probe: None, ingester: ingester.clone(), incarnation, counter },
             };
+            // Now and then no probe comes for a while, or none has come on this connection.
+            let quiet = match &after {
+                Some(_) => press.as_ref().and(self.chance.percent(10).then(|| self.chance.between(6_000, 900_000))),
+                None => Some(self.now - connected_at.get()),
+            };
+            let unproven = quiet.map(|quiet_millis| Counted { incarnation, counter, quiet_millis });
             let record = MessageRecord {
                 event: EventId::of(device, &origin, lane.as_str(), bytes.as_bytes()),
                 device: device.clone(),
@@ -355,7 +391,7 @@ impl Maker {
                 retained,
                 decoder: Decoder::Native,
                 content: content.clone(),
-                press: press.clone(),
+                press: press.clone().map(|press| Press { counted: unproven, ..press }),
             };
             self.push(Record::Message(Box::new(record)));
         }

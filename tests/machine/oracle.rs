@@ -5,18 +5,20 @@
 //! a fence's distance and the alert's identity, and on what the generator promises: dated reports say when they were sent, buffers of
 //! 16 messages are not outrun, no fence changes.
 
+mod listening;
+mod moves;
+mod ourselves;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use lonewatch::alert::{Alert, Kind, Lane, Stage, duress_id};
-use lonewatch::ids::{AlertId, DeviceId, EventId, FeedName, GroupName, Hasher, ProbeRef, TenantName};
-use lonewatch::journal::{IngestFault, MessageContent, MessageRecord, Observation, Record};
+use lonewatch::ids::{AlertId, DeviceId, EventId, FeedName, GroupName, Hasher, IngesterName, ProbeRef, TenantName};
+use lonewatch::journal::{MessageContent, MessageRecord, Record};
 use lonewatch::position::Position;
 use lonewatch::rulebook::{Fence, Meaning, Rulebook};
 
 use crate::generate::Journal;
-
-mod moves;
 
 use moves::place;
 
@@ -98,8 +100,10 @@ struct Watched {
     contact: Option<(i64, EventId)>,
     /// Every will, by when its first copy came.
     wills: BTreeMap<EventId, i64>,
-    /// Tenant, entry, and the tenant's frontier when the entry came into force.
-    owner: Option<(TenantName, i64, Option<i64>)>,
+    /// Tenant, entry, the tenant's frontier when the entry came into force, and whether it was nobody's before.
+    owner: Option<(TenantName, i64, Option<i64>, bool)>,
+    /// The last silence that was told of it and cleared.
+    was_lost: Option<AlertId>,
     group: Option<GroupName>,
     fix: Option<SeenFix>,
     level_at: Option<i64>,
@@ -109,6 +113,18 @@ struct Watched {
     battery: Option<Open>,
 }
 
+impl Watched {
+    /// Since when it is silent: its last contact, or its entry where it was never heard, or not since it was entered.
+    fn silent_from(&self) -> i64 {
+        let entry = self.owner.as_ref().and_then(|owner| owner.2).unwrap_or(i64::MIN);
+        match self.contact {
+            Some((at, _)) if self.owner.as_ref().is_some_and(|owner| owner.3) => at.max(entry),
+            Some((at, _)) => at,
+            None => entry,
+        }
+    }
+}
+
 #[derive(Default)]
 struct Side {
     inside: bool,
@@ -116,6 +132,13 @@ struct Side {
     /// The last fix left open on which side it is.
     open_question: bool,
     open: Option<Open>,
+}
+
+/// Which feeds a tenant had, from when to when on the probes' axis. The last goes on.
+struct Era {
+    begin: i64,
+    end: Option<i64>,
+    feeds: Vec<FeedName>,
 }
 
 /// What a tenant's listening began and reached.
@@ -129,16 +152,24 @@ pub(crate) struct Oracle {
     book: Arc<Rulebook>,
     record: usize,
     now: i64,
+    /// The present record's own append time, and the one's before it.
+    appended: (i64, i64),
     told: Vec<Told>,
     highest: BTreeMap<AlertId, u32>,
+    /// Everything that an ingester said it heard, as it said it.
+    ears: Vec<(FeedName, Lane, IngesterName, i64)>,
     /// By feed and lane: stretches heard, each beyond the last.
     heard: BTreeMap<(FeedName, Lane), Vec<(i64, i64)>>,
     reach: BTreeMap<TenantName, Reach>,
+    /// By tenant: which feeds it had.
+    eras: BTreeMap<TenantName, Vec<Era>>,
     /// By tenant: what all lanes heard, measured anew whenever something was heard.
     pieces: BTreeMap<TenantName, Vec<(i64, i64)>>,
     watched: BTreeMap<DeviceId, Watched>,
-    /// By event: when a copy with a probe last came.
+    /// By event: when a copy last came of which that can be told.
     presses: BTreeMap<EventId, i64>,
+    /// Presses told by their receiver's count alone.
+    doubled: BTreeSet<EventId>,
     feeds: BTreeMap<FeedName, i64>,
     /// What we know to be wrong with ourselves, by what it is, of what, and whose centre's.
     troubles: BTreeMap<(Kind, String, String), Open>,
@@ -164,13 +195,17 @@ impl Oracle {
             book: Arc::new(Rulebook::empty()),
             record: 0,
             now: i64::MIN,
+            appended: (i64::MIN, i64::MIN),
             told: Vec::new(),
             highest: BTreeMap::new(),
+            ears: Vec::new(),
             heard: BTreeMap::new(),
             reach: BTreeMap::new(),
+            eras: BTreeMap::new(),
             pieces: BTreeMap::new(),
             watched: BTreeMap::new(),
             presses: BTreeMap::new(),
+            doubled: BTreeSet::new(),
             feeds: BTreeMap::new(),
             troubles: BTreeMap::new(),
             faults: Vec::new(),
@@ -182,7 +217,10 @@ impl Oracle {
         self.record = record;
         let before = self.now;
         self.now = before.max(appended);
-        if before != i64::MIN && self.now / 1_000 > before / 1_000 {
+        self.appended = (appended, self.appended.0);
+        let crossed = self.now / 1_000 > before / 1_000;
+        let stands_still = self.now - appended > 2_000;
+        if before != i64::MIN && (crossed || stands_still && appended / 1_000 != self.appended.1 / 1_000) {
             self.due();
         }
         match what {
@@ -211,87 +249,10 @@ impl Oracle {
         Open { id, kind, who: format!("{device} {subject}"), centre, late, certain: None, notes: Vec::new() }
     }
 
-    // ---- listening ----
-
-    fn observation(&mut self, journal: &Journal, appended: i64, observation: &Observation) {
-        if observation.rulebook_version > self.book.version() {
-            let book = journal.books.iter().find(|book| book.version() == observation.rulebook_version);
-            self.install(Arc::clone(book.expect("a version of the journal")));
-        }
-        let ahead = observation.heard.iter().any(|heard| heard.to.get() > appended + 2_000);
-        for fault in observation.faults.iter().copied().chain(ahead.then_some(IngestFault::Clock)) {
-            let kind = if fault == IngestFault::Clock { Kind::ClockFault } else { Kind::IngestFault };
-            let who = format!("{}/{}", observation.feed, observation.ingester);
-            self.faults.push((self.now, self.record, (kind, who)));
-        }
-        if ahead {
-            return;
-        }
-        for heard in &observation.heard {
-            let (from, to) = (heard.from.get(), heard.to.get());
-            let stretches = self.heard.entry((observation.feed.clone(), heard.lane)).or_default();
-            match stretches.last_mut() {
-                _ if from >= to => {}
-                Some(last) if from <= last.1 => last.1 = last.1.max(to),
-                Some(last) if to <= last.1 => {}
-                Some(_) | None => stretches.push((from, to)),
-            }
-        }
-        let tenants: Vec<_> = self.book.tenants().filter(|tenant| tenant.feeds.contains(&observation.feed)).cloned().collect();
-        for tenant in tenants {
-            let lanes = self.lanes(&tenant.name);
-            let Some(frontier) = lanes.iter().map(|lane| lane.last().map(|last| last.1)).min().flatten() else { continue };
-            let reach = self.reach.entry(tenant.name.clone()).or_insert(Reach { began: frontier, frontier });
-            reach.frontier = reach.frontier.max(frontier);
-        }
-        self.measure();
-    }
-
-    fn measure(&mut self) {
-        let tenants: Vec<TenantName> = self.reach.keys().cloned().collect();
-        self.pieces = tenants.into_iter().map(|tenant| (tenant.clone(), self.heard_by_all(&tenant))).collect();
-    }
-
-    fn lanes(&self, tenant: &TenantName) -> Vec<Vec<(i64, i64)>> {
-        let feeds = &self.book.tenant(tenant).expect("a tenant").feeds;
-        let keys = feeds.iter().flat_map(|feed| Lane::ALL.map(|lane| (feed.clone(), lane)));
-        keys.map(|key| self.heard.get(&key).cloned().unwrap_or_default()).collect()
-    }
-
-    /// The stretches that every lane of the tenant heard, within its reach, cut at every border.
-    fn heard_by_all(&self, tenant: &TenantName) -> Vec<(i64, i64)> {
-        let Some(reach) = self.reach.get(tenant) else { return Vec::new() };
-        let lanes = self.lanes(tenant);
-        let mut borders: Vec<i64> = lanes.iter().flatten().flat_map(|stretch| [stretch.0, stretch.1]).collect();
-        borders.extend([reach.began, reach.frontier]);
-        borders.retain(|at| *at >= reach.began && *at <= reach.frontier);
-        borders.sort_unstable();
-        borders.dedup();
-        let heard = |piece: &(i64, i64)| lanes.iter().all(|lane| lane.iter().any(|it| it.0 <= piece.0 && it.1 >= piece.1));
-        borders.windows(2).map(|pair| (pair[0], pair[1])).filter(heard).collect()
-    }
-
-    fn heard_since(&self, tenant: &TenantName, at: i64) -> i64 {
-        self.pieces.get(tenant).into_iter().flatten().map(|(from, to)| (to - from.max(&at)).max(0)).sum()
-    }
-
-    /// How long was heard since the last gap ended; none where there was no gap.
-    fn heard_since_gap(&self, tenant: &TenantName) -> Option<i64> {
-        let reach = self.reach.get(tenant)?;
-        let mut start = reach.frontier;
-        for (from, to) in self.pieces.get(tenant)?.iter().rev() {
-            if *to != start {
-                break;
-            }
-            start = *from;
-        }
-        (start > reach.began).then(|| reach.frontier - start)
-    }
-
     // ---- what is due ----
 
     fn due(&mut self) {
-        self.seconds.push((self.now, self.record));
+        self.seconds.push((self.appended.0, self.record));
         self.judge_ourselves();
         let devices: Vec<DeviceId> = self.watched.keys().cloned().collect();
         for device in &devices {
@@ -302,95 +263,18 @@ impl Oracle {
         }
     }
 
-    /// Blind feeds: since when, and which lanes.
-    fn blind(&self) -> Vec<(Kind, FeedName, String, i64, Vec<&'static str>)> {
-        let mut blind = Vec::new();
-        for (feed, since) in self.feeds.iter().filter(|(feed, _)| self.book.feed(feed).is_some()) {
-            let reached = |lane: Lane| {
-                let heard = self.heard.get(&(feed.clone(), lane)).and_then(|lane| lane.last()).map_or(i64::MIN, |last| last.1);
-                heard.max(*since)
-            };
-            let deaf: Vec<Lane> = Lane::ALL.into_iter().filter(|lane| self.now - reached(*lane) >= BLIND).collect();
-            let Some(began) = deaf.iter().map(|lane| reached(*lane)).min() else { continue };
-            blind.push((Kind::Blind, feed.clone(), feed.to_string(), began, deaf.iter().map(|lane| lane.as_str()).collect()));
-        }
-        blind
-    }
-
-    /// Faults of ingesters that are not over: the first record of each unbroken row of them.
-    fn faulty(&self) -> Vec<(Kind, FeedName, String, i64, Vec<&'static str>)> {
-        let all: BTreeSet<&(Kind, String)> = self.faults.iter().map(|(_, _, what)| what).collect();
-        let mut faulty = Vec::new();
-        for what in all {
-            let mut began = None;
-            let shown: Vec<_> = self.faults.iter().filter(|(_, _, it)| it == what).collect();
-            for (place, (at, record, _)) in shown.iter().enumerate() {
-                began = began.or(Some(*at));
-                let until = shown.get(place + 1).map_or(usize::MAX, |(_, next, _)| *next);
-                if self.quiet(*record, until) >= FAULT_OVER {
-                    began = None;
-                }
-            }
-            let feed = FeedName::parse(what.1.split('/').next().expect("a feed")).expect("a name");
-            faulty.extend(began.map(|began| (what.0, feed, what.1.clone(), began, Vec::new())));
-        }
-        faulty
-    }
-
-    /// How much time passed between two records, no second crossing counted for more than 2 s. A record comes after the crossing that it makes.
-    fn quiet(&self, after: usize, until: usize) -> i64 {
-        let crossings = self.seconds.windows(2).filter(|pair| pair[1].1 > after && pair[1].1 <= until);
-        crossings.map(|pair| (pair[1].0 - pair[0].0).min(2_000)).sum()
-    }
-
-    fn judge_ourselves(&mut self) {
-        let mut wanted = BTreeMap::new();
-        for (kind, feed, who, began, notes) in self.blind().into_iter().chain(self.faulty()) {
-            let Some(entry) = self.book.feed(&feed) else { continue };
-            let tenants = || entry.tenants.iter().filter_map(|tenant| self.book.tenant(tenant));
-            let mut centres: BTreeSet<String> = tenants().map(|tenant| tenant.centre.to_string()).collect();
-            centres.insert(entry.fallback_centre.to_string());
-            for centre in centres {
-                let here = tenants().filter(|tenant| tenant.centre.as_str() == centre).map(|tenant| tenant.name.as_str());
-                let of = format!("{who} of {}", here.collect::<Vec<_>>().join("+"));
-                let id = Alert::id_of(None, kind, &format!("{who}/{centre}"), None, Some(began));
-                let open = Open { id, kind, who: of, centre: centre.clone(), late: None, certain: None, notes: notes.clone() };
-                wanted.insert((kind, who.clone(), centre), open);
-            }
-        }
-        for (key, open) in self.troubles.clone() {
-            if !wanted.contains_key(&key) {
-                self.say(&open, true);
-                self.troubles.remove(&key);
-            }
-        }
-        for (key, want) in wanted {
-            match self.troubles.get(&key).cloned() {
-                Some(open) if open.notes == want.notes && open.who == want.who => {}
-                Some(open) => {
-                    let open = Open { notes: want.notes, who: want.who, ..open };
-                    self.say(&open, false);
-                    self.troubles.insert(key, open);
-                }
-                None => {
-                    self.say(&want, false);
-                    self.troubles.insert(key, want);
-                }
-            }
-        }
-    }
-
     fn judge_silence(&mut self, device: &DeviceId) {
         let watched = &self.watched[device];
-        let Some((tenant, entry, since)) = watched.owner.clone() else { return };
+        let Some((tenant, entry, ..)) = watched.owner.clone() else { return };
         let Some(rule) = self.book.device(device).and_then(|entry| entry.rules.lost_contact) else { return };
         if watched.lost.is_some() || !self.reach.contains_key(&tenant) {
             return;
         }
-        let from = watched.contact.map_or(since.unwrap_or(i64::MIN), |contact| contact.0);
+        let from = watched.silent_from();
         let will = watched.wills.values().copied().max();
         let will =
             will.filter(|will| watched.contact.is_some_and(|contact| *will > contact.0) && self.will_counts(&tenant, *will));
+        let will = will.filter(|will| self.heard_since(&tenant, *will) <= self.heard_since(&tenant, from));
         // How long it is over its limit, by silence alone and by the will: the longer counts.
         let over = self.heard_since(&tenant, from) - rule.silence_millis;
         let over_by_will = will.map_or(i64::MIN, |will| self.heard_since(&tenant, will) - rule.after_will_millis);
@@ -429,21 +313,33 @@ impl Oracle {
 
     fn message(&mut self, message: &MessageRecord) {
         let device = &message.device;
+        if !self.speaks_for(message) {
+            if message.press.is_some() {
+                self.press(message, message.after_probe.as_ref(), message.arrived_at().min(self.now));
+            }
+            return;
+        }
         self.watched.entry(device.clone()).or_default();
         let probe = message.after_probe.as_ref();
         let arrived = probe.map_or(message.received_at.get(), |probe| probe.sent_at.get()).min(self.now);
         self.contact(message, arrived);
         let report = if let MessageContent::Report(report) = &message.content { Some(report) } else { None };
+        // What bears no time is as old as it can be: a session holds a day.
+        let oldest = match probe {
+            Some(_) => arrived,
+            None => self.last_heard_by(message).unwrap_or(message.connected_at.get() - 24 * 3_600_000).min(arrived),
+        };
         // The generator's word: what is dated says when it was sent, and has a probe.
         let back = |at: Option<lonewatch::time::DeviceMillis>| match (at, report.and_then(|report| report.sent)) {
             (Some(at), Some(sent)) => (arrived - (sent.get() - at.get())).min(arrived),
-            (Some(_) | None, _) => arrived,
+            (Some(_), None) => arrived,
+            (None, _) => oldest,
         };
         if message.press.is_some() {
             self.press(message, probe, arrived);
         }
         let Some(report) = report else { return };
-        let now = self.now;
+        let appended = self.appended.0;
         let watched = self.watched.get_mut(device).expect("watched");
         if !watched.events.insert(message.event) || message.retained {
             return;
@@ -458,11 +354,23 @@ impl Oracle {
             let at = back(fix.at.or(report.device_time()));
             if watched.fix.is_none_or(|known| at >= known.at) {
                 let accuracy = f64::from(fix.accuracy_cm) / 100.0;
-                let fix = SeenFix { position: fix.position, accuracy, at, event: message.event, appended: now };
+                let fix = SeenFix { position: fix.position, accuracy, at, event: message.event, appended };
                 watched.fix = Some(fix);
                 self.judge_fences(device, fix, arrived, None, None);
             }
         }
+    }
+
+    /// Not where the device is another tenant's than those of the feed.
+    fn speaks_for(&self, message: &MessageRecord) -> bool {
+        let tenants = self.book.feed(&message.feed).map(|feed| feed.tenants.clone()).unwrap_or_default();
+        self.book.device(&message.device).is_none_or(|entry| tenants.contains(&entry.tenant))
+    }
+
+    /// Up to when the receiver of a message without a probe had itself heard that lane, if before the connection on which it came.
+    fn last_heard_by(&self, message: &MessageRecord) -> Option<i64> {
+        let mine = self.ears.iter().filter(|ear| ear.0 == message.feed && ear.1 == message.lane && ear.2 == message.ingester);
+        mine.map(|ear| ear.3).max().filter(|heard| *heard < message.connected_at.get())
     }
 
     fn contact(&mut self, message: &MessageRecord, arrived: i64) {
@@ -472,11 +380,12 @@ impl Oracle {
         if message.retained || message.content == MessageContent::Will {
             return;
         }
-        let frontier = self.heard.get(&(message.feed.clone(), message.lane)).and_then(|lane| lane.last()).map(|last| last.1);
-        let at = match (&message.after_probe, frontier) {
-            (Some(_), _) => arrived,
-            (None, Some(frontier)) if frontier < message.connected_at.get() => frontier,
-            (None, _) => return,
+        let at = match &message.after_probe {
+            Some(_) => arrived,
+            None => match self.last_heard_by(message) {
+                Some(heard) => heard,
+                None => return,
+            },
         };
         let watched = self.watched.get_mut(&message.device).expect("watched");
         if watched.contact.is_some_and(|known| known.0 >= at) {
@@ -485,28 +394,47 @@ impl Oracle {
         watched.contact = Some((at, message.event));
         let (Some((tenant, ..)), Some(open)) = (watched.owner.clone(), watched.lost.clone()) else { return };
         let Some(rule) = self.book.device(&message.device).and_then(|entry| entry.rules.lost_contact) else { return };
-        if self.heard_since(&tenant, at) < rule.silence_millis {
+        if self.heard_since(&tenant, self.watched[&message.device].silent_from()) < rule.silence_millis {
             self.say(&open, true);
-            self.watched.get_mut(&message.device).expect("watched").lost = None;
+            let watched = self.watched.get_mut(&message.device).expect("watched");
+            (watched.lost, watched.was_lost) = (None, Some(open.id));
         }
     }
 
     fn press(&mut self, message: &MessageRecord, probe: Option<&ProbeRef>, arrived: i64) {
-        let known = self.presses.get(&message.event).copied();
-        let event = match (known, probe) {
-            (None, _) => message.event,
-            (Some(last), Some(probe)) if arrived - last > AGAIN => message.event.raised_again(probe),
-            (Some(_), _) => {
-                if probe.is_some() {
-                    self.presses.insert(message.event, known.unwrap_or(arrived).max(arrived));
-                }
-                return;
-            }
+        let press = message.press.as_ref().expect("a press");
+        // By the receiver's count where no probe has come for 5 s; each for itself where none has for ten minutes.
+        let counted = press.counted.map(|it| message.event.counted(&message.ingester, it.incarnation, it.counter));
+        let quiet = press.counted.map_or(0, |counted| counted.quiet_millis);
+        let came = match probe {
+            Some(probe) => Some((probe.sent_at.get() + quiet).min(self.now)),
+            None => (quiet > 60_000).then_some(message.received_at.get()),
         };
-        self.presses.insert(message.event, arrived);
+        let known = self.presses.get(&message.event).copied();
+        let last = match (known, came) {
+            (Some(known), came) => known.max(came.unwrap_or(known)),
+            (None, came) => came.unwrap_or(arrived),
+        };
+        self.presses.insert(message.event, last);
+        let event = match (known, came) {
+            _ if quiet > AGAIN => counted.expect("what is quiet is counted"),
+            (None, _) => message.event,
+            (Some(known), Some(came)) if came - known > AGAIN => match (counted, probe) {
+                (Some(counted), _) => counted,
+                (None, probe) => message.event.raised_again(probe.expect("it came after one")),
+            },
+            (Some(_), _) => return,
+        };
+        if quiet > AGAIN && !self.doubled.insert(event) {
+            return;
+        }
         let sent_to = message.press.as_ref().expect("a press").centre.to_string();
         let mut centres = BTreeSet::from([sent_to]);
-        centres.extend(self.book.device(&message.device).map(|entry| entry.centre.to_string()));
+        centres.extend(match self.book.device(&message.device) {
+            Some(entry) if self.speaks_for(message) => Some(entry.centre.to_string()),
+            Some(_) => self.book.feed(&message.feed).map(|feed| feed.fallback_centre.to_string()),
+            None => None,
+        });
         let id = duress_id(&message.device, event);
         for centre in centres {
             let words = words(Kind::Duress, &format!("{} ", message.device), &centre, 2, (false, None, None), &[]);
@@ -523,7 +451,7 @@ impl Oracle {
                 self.watched.get_mut(device).expect("watched").battery = None;
             }
             (Some(rule), None) if percent <= rule.low_percent => {
-                let late = Some(self.now - told).filter(|age| *age > LATE);
+                let late = Some(self.appended.0 - told).filter(|age| *age > LATE);
                 let open = self.open(device, Kind::BatteryLow, "", (event, None), late);
                 self.say(&open, false);
                 self.watched.get_mut(device).expect("watched").battery = Some(open);
@@ -639,9 +567,13 @@ impl Oracle {
         self.book = book;
         let book = Arc::clone(&self.book);
         self.reach.retain(|tenant, _| book.tenant(tenant).is_some());
+        self.eras.retain(|tenant, _| book.tenant(tenant).is_some());
+        for tenant in book.tenants() {
+            self.change_feeds(&tenant.name, &tenant.feeds);
+        }
         self.measure();
         for feed in book.feeds() {
-            self.feeds.entry(feed.name.clone()).or_insert(self.now);
+            self.feeds.entry(feed.name.clone()).or_insert(self.appended.0);
         }
         for entry in book.devices() {
             self.watched.entry(entry.id.clone()).or_default();
@@ -651,24 +583,34 @@ impl Oracle {
             let entry = book.device(&device);
             let had = self.watched[&device].owner.clone();
             let moved = had.as_ref().is_some_and(|had| entry.is_none_or(|entry| entry.tenant != had.0));
+            let waited = had.as_ref().is_some_and(|(tenant, _, since, _)| {
+                let contact = self.watched[&device].contact.map_or(i64::MAX, |contact| contact.0);
+                self.heard_since(tenant, contact) > self.heard_since(tenant, since.unwrap_or(i64::MIN))
+            });
             if moved {
                 self.release(&device);
             }
-            let watched = self.watched.get_mut(&device).expect("watched");
             let Some(entry) = entry else {
-                watched.owner = None;
+                self.watched.get_mut(&device).expect("watched").owner = None;
                 continue;
             };
-            let since = match had.filter(|_| !moved) {
-                Some((_, _, since)) => since,
-                None => self.reach.get(&entry.tenant).map(|reach| reach.frontier),
+            let reached = self.reach.get(&entry.tenant).map(|reach| reach.frontier);
+            let watched = &self.watched[&device];
+            let (since, entered) = match had {
+                Some((_, _, since, entered)) if !moved => (since, entered),
+                Some((_, _, _, entered)) => (reached, entered && waited),
+                None => {
+                    let silence = |(at, event)| Alert::id_of(Some(&device), Kind::LostContact, "", Some(event), Some(at));
+                    (reached, watched.contact.is_none_or(|contact| watched.was_lost != Some(silence(contact))))
+                }
             };
-            watched.owner = Some((entry.tenant.clone(), entry.entry, since));
+            let watched = self.watched.get_mut(&device).expect("watched");
+            watched.owner = Some((entry.tenant.clone(), entry.entry, since, entered));
             self.regroup(&device);
             let watched = self.watched.get_mut(&device).expect("watched");
             let off = entry.rules.lost_contact.is_none();
             if let Some(open) = watched.lost.clone().filter(|_| off) {
-                watched.lost = None;
+                (watched.lost, watched.was_lost) = (None, Some(open.id));
                 self.say(&open, true);
             }
             let watched = &self.watched[&device];
@@ -683,6 +625,7 @@ impl Oracle {
     fn release(&mut self, device: &DeviceId) {
         let watched = self.watched.get_mut(device).expect("watched");
         watched.judged = false;
+        watched.was_lost = watched.lost.as_ref().map(|open| open.id).or(watched.was_lost);
         let fences = std::mem::take(&mut watched.fences).into_values().filter_map(|side| side.open);
         let open: Vec<Open> = fences.chain(watched.lost.take()).chain(watched.battery.take()).collect();
         for open in open {

@@ -3,7 +3,7 @@
 use lonewatch::alert::{Kind, Lane};
 use lonewatch::device::{Decoder, Fix, RejectReason, Report};
 use lonewatch::ids::{CentreName, DeviceId, EventId, FeedName, Incarnation, IngesterName, ProbeRef};
-use lonewatch::journal::{Heard, IngestFault, MessageContent, MessageRecord, Observation, Press, Record};
+use lonewatch::journal::{Counted, Heard, IngestFault, MessageContent, MessageRecord, Observation, Press, Record};
 use lonewatch::position::Position;
 use lonewatch::time::{AppendMillis, DeviceMillis, IngestMillis, ProbeMillis};
 use proptest::prelude::*;
@@ -53,8 +53,11 @@ fn content() -> impl Strategy<Value = MessageContent> {
 
 fn message() -> impl Strategy<Value = Record> {
     let after = proptest::option::of((any::<u64>(), millis()));
-    (0_u8..12, 0_u8..6, content(), after, any::<bool>(), any::<bool>(), millis()).prop_map(
-        |(device, event, content, after, retained, press, received)| {
+    let counted = proptest::option::of((any::<u64>(), prop_oneof![0_i64..1_200_000, any::<i64>()]));
+    (0_u8..12, 0_u8..6, content(), (after, counted), any::<bool>(), any::<bool>(), millis()).prop_map(
+        |(device, event, content, (after, counted), retained, press, received)| {
+            let incarnation = Incarnation(1);
+            let counted = counted.map(|(counter, quiet_millis)| Counted { incarnation, counter, quiet_millis });
             let probe = |(number, at)| ProbeRef {
                 ingester: IngesterName::parse("a").expect("a name"),
                 incarnation: Incarnation(1),
@@ -73,7 +76,7 @@ fn message() -> impl Strategy<Value = Record> {
                 retained,
                 decoder: Decoder::Native,
                 content,
-                press: press.then(|| Press { centre: CentreName::parse("north").expect("a name") }),
+                press: press.then(|| Press { centre: CentreName::parse("north").expect("a name"), counted }),
             }))
         },
     )
@@ -126,18 +129,16 @@ proptest! {
             if message.press.is_none() {
                 continue;
             }
-            let arrived = message.arrived_at().min(now);
+            let came = message.came_at().map(|at| at.get().min(now));
             let answered = alerts.iter().any(|alert| alert.kind == Kind::Duress && alert.revision == 2);
             let told = last_told.get(&message.event).copied();
-            // A copy without a probe may have waited for hours: it is never news where its press was told, and dates nothing.
-            let copy = told.is_some_and(|last| message.after_probe.is_none() || arrived.saturating_sub(last) <= 600_000);
+            // A copy that may have waited for hours is never news where its press was told, and dates nothing.
+            let copy = told.is_some_and(|last| came.is_none_or(|came| came.saturating_sub(last) <= 600_000));
             prop_assert!(answered || copy, "record {at}: {message:?}");
             // An answer begins the count anew: also of a press that the machine had forgotten after its 26 hours.
-            if answered {
-                last_told.insert(message.event, arrived);
-            } else if let Some(last) = told.filter(|_| message.after_probe.is_some()) {
-                last_told.insert(message.event, last.max(arrived));
-            }
+            let came = came.unwrap_or(if answered { message.arrived_at().min(now) } else { i64::MIN });
+            let last = told.filter(|_| !answered).map_or(came, |last| last.max(came));
+            last_told.insert(message.event, last);
         }
         prop_assert_eq!(machine.now(), Some(AppendMillis::new(now)));
     }

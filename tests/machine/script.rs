@@ -18,8 +18,10 @@
 //! =>                                                  and then what the centre is told
 //! ```
 //! Words of a message: `at EAST,NORTH` (metres), `acc METRES`, `time T`, `sent T` (device's clock), `id X` (or `id each`), `boot N`, `seq N` (or
-//! `seq each`), `battery N`, `via a,b`, `feed F`, `to CENTRE`, `after T` or `after none` (the newest probe), `retained`. A line may say
-//! `appended T`: the records reach Kafka then, in order of their own times. T is `09:00:00` or `now`, `now-30m`, `now+1s` by the
+//! `seq each`), `battery N`, `via a,b`, `feed F`, `to CENTRE`, `after T` or `after none` (the newest probe), `unproven` (it was long before; so the
+//! lane says), `connected T` (when its connection began), `retained`. A line may say
+//! `appended T`: the records reach Kafka then, in order of their own times. `leap D`: they bear an append time
+//! so far ahead, and keep their place. T is `09:00:00` or `now`, `now-30m`, `now+1s` by the
 //! line's own time. A line without `after` leans on the probe of its own whole second.
 
 use lonewatch::position::Position;
@@ -34,6 +36,8 @@ pub(crate) struct Line {
     pub(crate) to: i64,
     pub(crate) every: i64,
     pub(crate) appended: Option<String>,
+    /// By how much Kafka's clock is ahead then.
+    pub(crate) leap: i64,
     pub(crate) words: Vec<String>,
 }
 
@@ -98,7 +102,8 @@ fn timed(when: &str, rest: &[&str]) -> Line {
     };
     let every = take("every").map_or(1_000, |text| duration(&text));
     let appended = take("appended");
-    Line { from: time(from, 0), to: time(to, 0), every, appended, words }
+    let leap = take("leap").map_or(0, |text| duration(&text));
+    Line { from: time(from, 0), to: time(to, 0), every, appended, leap, words }
 }
 
 pub(crate) fn number<T: std::str::FromStr>(text: &str) -> T {

@@ -7,7 +7,7 @@ use lonewatch::alert::{Alert, Lane};
 use lonewatch::device::{Decoder, Fix, RejectReason, Report, Signal, Signals};
 use lonewatch::ids::{CentreName, DeviceId, EventId, FeedName, Incarnation, IngesterName, Origin, ProbeRef};
 use lonewatch::journal::{
-    Heard, IngestFault, MessageContent, MessageRecord, Observation, Partition, PartitionCount, Press, Record,
+    Counted, Heard, IngestFault, MessageContent, MessageRecord, Observation, Partition, PartitionCount, Press, Record,
 };
 use lonewatch::machine::{Actions, Machine, Outcome, Start};
 use lonewatch::rulebook::Rulebook;
@@ -33,7 +33,8 @@ pub(crate) fn tell(text: &str) -> String {
     let script = Script::parse(text);
     let mut world = World::new(&script);
     for step in script.steps() {
-        world.step(step, &script.lines[step.line]);
+        let line = &script.lines[step.line];
+        world.step(Step { appended: step.appended + line.leap, ..step }, line);
     }
     let mut shown = Shown::default();
     let mut lines: Vec<String> = world.alerts.iter().map(|alert| shown.line(alert)).collect();
@@ -156,7 +157,11 @@ impl World {
         let after = value(words, "after").map_or(Some(second), |text| (text != "none").then(|| time(text, step.happens)));
         let after_probe = after.map(probe);
         let content = content(step, told_by, words);
-        let press = words.contains(&"press").then(|| Press { centre: self.centre(&device, &feed, words) });
+        let connected_at = value(words, "connected").map_or(told_by.from, |text| time(text, step.happens));
+        let quiet = (after.is_none() || words.contains(&"unproven")).then(|| step.happens - after.unwrap_or(connected_at));
+        let (incarnation, counter) = (Incarnation(1), self.counter);
+        let unproven = quiet.map(|quiet_millis| Counted { incarnation, counter, quiet_millis });
+        let press = words.contains(&"press").then(|| Press { centre: self.centre(&device, &feed, words), counted: unproven });
         let own_id = match &content {
             MessageContent::Report(report) => report.own_id.clone(),
             MessageContent::Will | MessageContent::Other | MessageContent::Unreadable(_) => None,
@@ -164,21 +169,20 @@ impl World {
         let origin = match (own_id, &after_probe) {
             (Some(id), probe) => Origin::own(id, probe.as_ref().map_or(step.happens, |probe| probe.sent_at.get())),
             (None, Some(probe)) => Origin::AfterProbe(probe.clone()),
-            (None, None) => {
-                let (ingester, incarnation) = (ingester.clone(), Incarnation(1));
-                Origin::Counted { after_probe: None, ingester, incarnation, counter: self.counter }
-            }
+            (None, None) => Origin::Counted { after_probe: None, ingester: ingester.clone(), incarnation, counter },
         };
         let lane = if press.is_some() { Lane::Duress } else { Lane::Reports };
         let payload = format!("{content:?} {:?}", value(words, "at"));
+        let event = EventId::of(&device, &origin, lane.as_str(), payload.as_bytes());
+        let carried = self.rulebook.carries(&feed, &device);
         MessageRecord {
-            event: EventId::of(&device, &origin, lane.as_str(), payload.as_bytes()),
+            event: if carried { event } else { event.through(&feed) },
             device,
             feed,
             lane,
             ingester,
             received_at: IngestMillis::new(step.happens),
-            connected_at: IngestMillis::new(value(words, "connected").map_or(told_by.from, |text| time(text, step.happens))),
+            connected_at: IngestMillis::new(connected_at),
             after_probe,
             retained: words.contains(&"retained"),
             decoder: Decoder::Native,
@@ -191,7 +195,8 @@ impl World {
         if let Some(centre) = value(words, "to") {
             return CentreName::parse(centre).expect("a name");
         }
-        let of_device = self.rulebook.device(device).map(|entry| entry.centre.clone());
+        let carried = self.rulebook.device(device).filter(|_| self.rulebook.carries(feed, device));
+        let of_device = carried.map(|entry| entry.centre.clone());
         of_device.unwrap_or_else(|| self.rulebook.feed(feed).expect("a feed of the story").fallback_centre.clone())
     }
 }

@@ -107,7 +107,7 @@ fn known(settings: &Settings, feed: &FeedSettings, device: &str) -> Option<Known
 
 fn of_rulebook(rulebook: &Rulebook, feed: &FeedSettings, device: &str) -> Known {
     let Some(entry) = DeviceId::parse(device).ok().and_then(|id| rulebook.device(&id)) else { return Known::default() };
-    let carried = rulebook.feed(&feed.name).is_some_and(|feed| feed.tenants.contains(&entry.tenant));
+    let carried = rulebook.carries_tenant(&feed.name, &entry.tenant);
     Known {
         tenant: Some(entry.tenant.clone()),
         feed_carries_tenant: carried,
