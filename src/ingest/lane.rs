@@ -71,6 +71,8 @@ pub(super) struct LaneTask {
     /// Whether the broker took the present connection.
     accepted: bool,
     takeovers: Takeovers,
+    /// Set once the end has come.
+    drained_by: Option<tokio::time::Instant>,
 }
 
 /// What waits in the ring.
@@ -110,6 +112,7 @@ impl LaneTask {
             deaf: false,
             accepted: false,
             takeovers: Takeovers::default(),
+            drained_by: None,
             part,
             listening: Listening::new(post.lane, post.incarnation, purpose.filters.len()),
             newest_probe: NewestProbe::default(),
@@ -155,11 +158,12 @@ impl LaneTask {
                 }
             };
             if self.stay_away(away_millis).await {
-                // What came at QoS 0 does not come again.
-                self.parts.writer.flush(Duration::from_millis(limits::DRAIN_MILLIS));
                 break;
             }
         }
+        // What came at QoS 0 on an earlier connection does not come again.
+        let deadline = self.drained_by();
+        self.parts.writer.flush(deadline.saturating_duration_since(tokio::time::Instant::now()));
         for part in self.further_parts() {
             self.parts.health.gone(&part);
         }
@@ -586,9 +590,14 @@ impl LaneTask {
         self.parts.writer.write(ticket, record);
     }
 
+    /// By when the end must have come; the first question sets it.
+    fn drained_by(&mut self) -> tokio::time::Instant {
+        *self.drained_by.get_or_insert_with(|| tokio::time::Instant::now() + Duration::from_millis(limits::DRAIN_MILLIS))
+    }
+
     /// The end in good order: nothing more is read, what was read is stored and acknowledged, as far as Kafka answers in time.
     async fn drain(&mut self, ring: &mut AckRing<Waiting>, connection: &Connection) {
-        let deadline = tokio::time::Instant::now() + Duration::from_millis(limits::DRAIN_MILLIS);
+        let deadline = self.drained_by();
         let mut deliveries = Vec::with_capacity(DELIVERIES_AT_ONCE);
         while ring.len() > 0 {
             let waited = self.parts.deliveries.next_many(&mut deliveries, DELIVERIES_AT_ONCE);
@@ -633,3 +642,7 @@ impl Lane {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "lane_tests.rs"]
+mod tests;
