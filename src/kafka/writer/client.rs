@@ -23,6 +23,8 @@ use crate::limits;
 /// How long the thread serves the producer before it looks at held queues and at the stop sign. Not shorter: rdkafka's `poll` spins through
 /// the last millisecond of each call (TRAPS K17).
 const TURN: Duration = Duration::from_millis(250);
+/// How often a flush looks whether anything is awaited still.
+const FLUSH_LOOK: Duration = Duration::from_millis(50);
 /// The least time between two producers: a fault at birth must not spin.
 const REBIRTH: Duration = Duration::from_secs(1);
 
@@ -170,9 +172,18 @@ impl Shared {
     }
 
     pub(super) fn wait_until_empty(&self, within: Duration) -> bool {
-        let state = self.lock();
-        let waited = self.emptied.wait_timeout_while(state, within, |state| state.queues.pending() > 0);
-        waited.unwrap_or_else(PoisonError::into_inner).0.queues.pending() == 0
+        let began = instant();
+        let mut state = self.lock();
+        while state.queues.awaited() > 0 {
+            let left = within.saturating_sub(instant().saturating_duration_since(began));
+            if left.is_zero() {
+                break;
+            }
+            // Nobody says so when the last that is awaited turns out to be refused: looked at now and then.
+            let waited = self.emptied.wait_timeout(state, left.min(FLUSH_LOOK));
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        state.queues.pending() == 0
     }
 
     /// Hands the producer all of this queue that may go out. Called with the lock held, so that no later record passes by.

@@ -209,7 +209,8 @@ impl Writer {
         self.shared.trouble()
     }
 
-    /// Waits until Kafka has answered for every record; false if that took longer than `within`.
+    /// Waits until Kafka has answered for every record, but for those whose destination refuses; false if that took longer than `within`, or
+    /// where any is left.
     pub fn flush(&self, within: Duration) -> bool {
         self.shared.wait_until_empty(within)
     }

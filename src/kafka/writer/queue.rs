@@ -172,6 +172,11 @@ impl Queues {
         self.topics.iter().filter_map(|(topic, queues)| Some((Arc::clone(topic), why(queues)?))).collect()
     }
 
+    /// Records that Kafka may settle at any moment: those whose destination does not refuse.
+    pub(super) fn awaited(&self) -> usize {
+        self.queues().filter(|queue| queue.refused.is_none()).map(|queue| queue.entries.len()).sum()
+    }
+
     fn queues(&self) -> impl Iterator<Item = &Queue> {
         self.topics.values().flat_map(BTreeMap::values)
     }
@@ -242,11 +247,13 @@ impl Queues {
     pub(super) fn release(&mut self, now: Instant) -> (Vec<(Arc<str>, u32)>, Vec<Delivery>) {
         let (mut released, mut said) = (Vec::new(), Vec::new());
         for (topic, partitions) in &mut self.topics {
+            // What one partition has shown for long enough, the others need not show anew.
+            let known = partitions.values().find_map(|queue| queue.refuses(now));
             for (partition, queue) in partitions {
                 if queue.held_until.is_some_and(|until| until <= now && queue.under_way == 0) {
                     queue.held_until = None;
                     queue.sent = 0;
-                    if let Some(reason) = queue.refuses(now) {
+                    if let Some(reason) = known.filter(|_| queue.refused.is_some()) {
                         let waited = queue.entries.len();
                         queue.tell_refused(reason, &mut said);
                         self.pending -= waited - queue.entries.len();

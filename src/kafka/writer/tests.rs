@@ -213,6 +213,18 @@ fn a_topic_that_refuses_keeps_what_is_needed_and_says_so_once() {
 }
 
 #[test]
+fn what_one_partition_has_shown_the_others_need_not_show_anew() {
+    let (now, after) = (start(), |seconds| start() + Duration::from_secs(seconds));
+    let mut queues = sent(1);
+    assert_eq!(queues.answered(("t", 0), 0, Err(Code::TopicAuthorizationFailed), now), None);
+    assert_eq!(queues.release(after(5)).1.len(), 1);
+    queues.push(Entry::new(Ticket(1), outgoing("t", 1, b"x"), Partition(1), 0));
+    assert!(queues.next_to_send("t", 1).is_some());
+    assert_eq!(queues.answered(("t", 1), 1, Err(Code::TopicAuthorizationFailed), after(5)), None);
+    assert_eq!(outcomes(&queues.release(after(7)).1), [(1, Outcome::Held(RefusedReason::NotAuthorised))]);
+}
+
+#[test]
 fn a_batch_that_is_too_large_is_no_word_about_its_records() {
     let (now, later) = (start(), start() + Duration::from_secs(1));
     let mut queues = sent(3);
@@ -259,8 +271,9 @@ fn a_topic_that_refuses_holds_up_no_other_and_is_served_when_it_is_mended() {
     writer.write(Ticket(1), outgoing("t", 0, b"elsewhere"));
     assert_eq!(deliveries.blocking_next().unwrap().ticket, Ticket(1));
     assert_eq!(writer.silent_for(), None, "it answers");
+    let began = start();
+    assert!(!writer.flush(WITHIN) && start() - began < WITHIN / 2, "whoever ends does not wait for it");
     mock.topic_error("c", RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR).unwrap();
-    assert!(writer.flush(WITHIN));
     let stored = deliveries.blocking_next().unwrap();
     assert_eq!((stored.ticket, stored.outcome, writer.refusing()), (Ticket(0), Outcome::Stored, vec![]));
 }
