@@ -110,42 +110,50 @@ struct Rig {
     lane: std::thread::JoinHandle<()>,
 }
 
+fn kafka() -> MockCluster<'static, DefaultProducerContext> {
+    let mock = MockCluster::new(1).unwrap();
+    for topic in ["lonewatch.journal", "lonewatch.quarantine", ALERTS] {
+        mock.create_topic(topic, 2, 1).unwrap();
+    }
+    mock
+}
+
+/// What the lane is made of whose MQTT broker is at this port.
+fn parts(brokers: &str, port: u16, health: &Health, ending: Ending) -> Parts {
+    let text = format!(
+        "[kafka]\nbrokers = \"k:1\"\n[ingest]\nname = \"a\"\n[[ingest.feeds]]\nname = \"main\"\nurl = \"mqtt://127.0.0.1:{port}\"\n"
+    );
+    let feed = Settings::load(&text, []).unwrap().ingest().unwrap().feeds[0].clone();
+    let partitions = PartitionCount::new(2).unwrap();
+    let (writer, deliveries) = Writer::open(&Cluster::embedded(brokers), "lane", Lane::Duress.urgency(), partitions).unwrap();
+    Parts {
+        endpoint: Endpoint { host: feed.host.clone(), port: feed.port, credentials: None },
+        post: Post {
+            feed,
+            lane: Lane::Duress,
+            ingester: IngesterName::parse("a").unwrap(),
+            incarnation: INCARNATION,
+            topics: Arc::new(TopicNames::new("lonewatch")),
+            fallback_centre: CentreName::parse("north").unwrap(),
+        },
+        writer,
+        deliveries,
+        rulebook: watch::channel(Arc::new(Rulebook::empty())).1,
+        receipts: mpsc::channel(10).0,
+        probes_sent: ProbesSent::default(),
+        twin: Twin::new(Now::read()),
+        partitions,
+        health: health.clone(),
+        ending,
+    }
+}
+
 impl Rig {
     fn start() -> Self {
-        let mock = MockCluster::new(1).unwrap();
-        for topic in ["lonewatch.journal", "lonewatch.quarantine", ALERTS] {
-            mock.create_topic(topic, 2, 1).unwrap();
-        }
+        let (mock, health) = (kafka(), Health::default());
         let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
-        let text = format!(
-            "[kafka]\nbrokers = \"k:1\"\n[ingest]\nname = \"a\"\n[[ingest.feeds]]\nname = \"main\"\nurl = \"mqtt://127.0.0.1:{}\"\n",
-            listener.local_addr().unwrap().port()
-        );
-        let feed = Settings::load(&text, []).unwrap().ingest().unwrap().feeds[0].clone();
-        let (health, partitions) = (Health::default(), PartitionCount::new(2).unwrap());
         let (shutdown, ending) = Shutdown::new();
-        let cluster = Cluster::embedded(&mock.bootstrap_servers());
-        let (writer, deliveries) = Writer::open(&cluster, "lane", Lane::Duress.urgency(), partitions).unwrap();
-        let parts = Parts {
-            endpoint: Endpoint { host: feed.host.clone(), port: feed.port, credentials: None },
-            post: Post {
-                feed,
-                lane: Lane::Duress,
-                ingester: IngesterName::parse("a").unwrap(),
-                incarnation: INCARNATION,
-                topics: Arc::new(TopicNames::new("lonewatch")),
-                fallback_centre: CentreName::parse("north").unwrap(),
-            },
-            writer,
-            deliveries,
-            rulebook: watch::channel(Arc::new(Rulebook::empty())).1,
-            receipts: mpsc::channel(10).0,
-            probes_sent: ProbesSent::default(),
-            twin: Twin::new(Now::read()),
-            partitions,
-            health: health.clone(),
-            ending,
-        };
+        let parts = parts(&mock.bootstrap_servers(), listener.local_addr().unwrap().port(), &health, ending);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let lane = std::thread::spawn(move || runtime.block_on(LaneTask::new(parts).run()));
         Self { mock, listener, health, shutdown, lane }
@@ -237,4 +245,17 @@ fn a_press_at_qos_0_is_stored_although_the_end_comes_while_disconnected() {
     rig.mock.broker_up(1).unwrap();
     wait_until("the end", || rig.lane.is_finished());
     assert_eq!(rig.stored(ALERTS, 0), 1);
+}
+
+#[test]
+fn what_leaves_no_record_is_bounded_too() {
+    let (mock, ending) = (kafka(), Shutdown::new().1);
+    let mut lane = LaneTask::new(parts(&mock.bootstrap_servers(), 1, &Health::default(), ending));
+    let mut ring = AckRing::new(0);
+    for number in 1..=limits::MESSAGES_WAITING_MAX as u64 {
+        assert!(lane.reads(&ring));
+        let probe = Probe { incarnation: INCARNATION, number, sent_at: ProbeMillis::new(0) };
+        lane.message(Publish::new("lw/v1/_probe-b/duress", QoS::AtMostOnce, probe.to_string(), None), &mut ring);
+    }
+    assert!(lane.parts.writer.has_room() && !lane.reads(&ring));
 }
