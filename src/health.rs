@@ -2,10 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use crate::clock;
 use crate::limits;
 use crate::runbook::Entry;
+
+/// A writer to which Kafka has been silent for less than this is not waiting for it.
+pub const KAFKA_ANSWERS_WITHIN: Duration = Duration::from_millis(limits::KAFKA_SILENT_MILLIS.unsigned_abs());
 
 /// Why a part does not do its work, on its way to whoever says so.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,10 +68,13 @@ impl Health {
         let same_kind = |known: &Part| std::mem::discriminant(&known.state) == std::mem::discriminant(&state);
         let said_lately = known.filter(|known| same_kind(known) && now_millis - known.logged_at < limits::UNREADY_LOGGED_MILLIS);
         let logged_at = said_lately.map_or(now_millis, |known| known.logged_at);
-        if said_lately.is_none() {
-            state.log(part);
-        }
+        let news = said_lately.is_none().then(|| state.clone());
         parts.insert(part.to_owned(), Part { state, logged_at });
+        drop(parts);
+        // Without the lock, which every lane takes each second: a log that nobody reads holds up whoever writes to it.
+        if let Some(news) = news {
+            news.log(part);
+        }
     }
 
     /// This part does its work.
@@ -103,42 +110,53 @@ impl Health {
     }
 }
 
-/// Whether Kafka answers one of our writers: a part of its own, because a lane can hear its devices well while nothing is stored.
+/// Whether Kafka takes what one of our writers writes: parts of their own, because a lane can hear its devices well while nothing is stored.
 #[derive(Debug)]
 pub struct KafkaAnswers {
     health: Health,
-    part: String,
-    /// When Kafka last acknowledged something, or owed nothing.
-    answered_at: i64,
+    writer: String,
+    /// The Kafka topics that refused at the last look.
+    refusing: Vec<Arc<str>>,
 }
 
 impl KafkaAnswers {
     /// A writer that owes nothing yet.
-    pub fn new(health: &Health, writer: &str, now_millis: i64) -> Self {
-        let part = format!("{writer} to Kafka");
-        health.ready(&part);
-        Self { health: health.clone(), part, answered_at: now_millis }
+    pub fn new(health: &Health, writer: &str) -> Self {
+        let answers = Self { health: health.clone(), writer: writer.to_owned(), refusing: Vec::new() };
+        health.ready(&answers.part());
+        answers
     }
 
-    /// Kafka has acknowledged something.
-    pub const fn answered(&mut self, now_millis: i64) {
-        self.answered_at = now_millis;
+    fn part(&self) -> String {
+        format!("{} to Kafka", self.writer)
     }
 
-    /// Looks, every second or so, whether Kafka owes `pending` acknowledgements for too long.
-    pub fn look(&mut self, pending: usize, now_millis: i64) {
-        if pending == 0 {
-            self.answered_at = now_millis;
+    fn part_of(&self, topic: &str) -> String {
+        format!("{} to {topic}", self.writer)
+    }
+
+    /// Looks, every second or so, for how long Kafka has been silent where records wait, and which topics refuse, with the reason.
+    pub fn look(&mut self, silent_for: Option<Duration>, refusing: &[(Arc<str>, &'static str)]) {
+        for mended in self.refusing.iter().filter(|topic| refusing.iter().all(|(refuses, _)| refuses != *topic)) {
+            self.health.gone(&self.part_of(mended));
         }
-        if now_millis - self.answered_at < limits::KAFKA_SILENT_MILLIS {
-            return self.health.ready(&self.part);
+        for (topic, reason) in refusing {
+            let why = format!(
+                "Kafka refuses what is written there ({reason}): run `lonewatch topics create`, and allow this principal to write. It is kept \
+                 and tried again every second"
+            );
+            self.health.not_ready(&self.part_of(topic), Entry::KafkaRefuses, why);
         }
-        let seconds = limits::KAFKA_SILENT_MILLIS / 1_000;
+        self.refusing = refusing.iter().map(|(topic, _)| Arc::clone(topic)).collect();
+        if silent_for.is_none_or(|silent_for| silent_for < KAFKA_ANSWERS_WITHIN) {
+            return self.health.ready(&self.part());
+        }
+        let seconds = KAFKA_ANSWERS_WITHIN.as_secs();
         self.health.not_ready(
-            &self.part,
+            &self.part(),
             Entry::KafkaSilent,
             format!(
-                "Kafka has acknowledged nothing for {seconds} s or more: look at its brokers and at the network. \
+                "Kafka has acknowledged nothing for {seconds} s or more, for one partition at least: look at its brokers and at the network. \
                  What is not stored is kept and tried again"
             ),
         );
@@ -146,7 +164,10 @@ impl KafkaAnswers {
 
     /// The writer has ended in good order.
     pub fn gone(&self) {
-        self.health.gone(&self.part);
+        for topic in &self.refusing {
+            self.health.gone(&self.part_of(topic));
+        }
+        self.health.gone(&self.part());
     }
 }
 
@@ -169,17 +190,30 @@ mod tests {
     }
 
     #[test]
-    fn kafka_that_owes_acknowledgements_for_too_long_is_not_ready() {
+    fn kafka_that_is_silent_for_too_long_is_not_ready() {
         let health = Health::default();
-        let mut kafka = KafkaAnswers::new(&health, "lane", 0);
-        kafka.look(0, 60_000);
-        kafka.look(7, 64_999);
-        assert!(health.report().0, "nothing was owed until then");
-        kafka.look(7, 65_000);
+        let mut kafka = KafkaAnswers::new(&health, "lane");
+        kafka.look(Some(KAFKA_ANSWERS_WITHIN / 2), &[]);
+        assert!(health.report().0);
+        kafka.look(Some(KAFKA_ANSWERS_WITHIN), &[]);
         let (ready, lines) = health.report();
         assert!(!ready && lines[0].starts_with("lane to Kafka: NOT READY: Kafka has acknowledged nothing"), "{lines:?}");
-        kafka.answered(66_000);
-        kafka.look(7, 66_500);
+        kafka.look(None, &[]);
         assert!(health.report().0);
+    }
+
+    #[test]
+    fn a_topic_that_refuses_is_a_part_of_its_own_until_it_is_mended() {
+        let health = Health::default();
+        let mut kafka = KafkaAnswers::new(&health, "lane");
+        kafka.look(None, &[(Arc::from("alerts.c"), "topic_gone")]);
+        let (ready, lines) = health.report();
+        assert!(!ready && lines[0] == "lane to Kafka: ready", "{lines:?}");
+        assert!(
+            lines[1].starts_with("lane to alerts.c: NOT READY: Kafka refuses what is written there (topic_gone)"),
+            "{lines:?}"
+        );
+        kafka.look(None, &[]);
+        assert_eq!(health.report(), (true, vec!["lane to Kafka: ready".to_owned()]));
     }
 }

@@ -41,6 +41,10 @@ pub const REPORTS_GATHER_MILLIS: u64 = 2;
 /// By how much the threads that serve reports are nicer than the others: where cores are short, a press gets one first. The kernel then gives
 /// them about a tenth of the weight of the others, not nothing.
 pub const REPORTS_NICER_BY: i32 = 10;
+/// Messages that a lane holds unacknowledged, beyond which it reads no further: what the broker may hand out at QoS 1, and half as much again,
+/// because probes and messages at QoS 0 count for no receive maximum and leave no record that the writer would count.
+pub const MESSAGES_WAITING_MAX: usize = 100_000;
+const _: () = assert!(MESSAGES_WAITING_MAX > DURESS_RECEIVE_MAXIMUM as usize, "a lane reads what the broker may hand it");
 /// Requests that a connection can hold: an acknowledgement for every packet id there is, and its subscribe. The receive maximum is no
 /// bound to lean on: Mosquitto 2.0.11 exceeds it when a session with a backlog comes back. Room is taken only as it is needed.
 pub const CLIENT_REQUESTS_MAX: usize = u16::MAX as usize + 1;
@@ -96,6 +100,8 @@ pub const PROBE_MILLIS: i64 = SECOND_MILLIS;
 pub const PROBE_STALE_MILLIS: i64 = 5 * SECOND_MILLIS;
 /// A metronome record a second: the grain of `now`.
 pub const METRONOME_MILLIS: i64 = SECOND_MILLIS;
+/// Stretches of listening that one partition is still owed. Past it the oldest counts as not heard: that is a gap, never a false alarm.
+pub const STRETCHES_OWED_MAX: usize = 16;
 /// The shortest silence limit: several probes and metronomes long, or it would fire on jitter.
 pub const SILENCE_MILLIS_MIN: i64 = 3 * SECOND_MILLIS;
 const _: () = assert!(SILENCE_MILLIS_MIN >= 3 * PROBE_MILLIS, "a silence spans several probes");
@@ -198,6 +204,11 @@ pub const RULEBOOKS_BUILT_MAX: usize = 16;
 /// One rulebook entry. Kafka's default for a message is 1 MiB; a fence at its vertex limit takes about as much as this.
 pub const RULEBOOK_ENTRY_BYTES_MAX: usize = 1_000_000;
 
+// ---- the log ----
+
+/// Log lines that wait to be written: a burst of a few seconds, some MB. Past it lines are dropped and counted.
+pub const LOG_LINES_WAITING_MAX: usize = 8_192;
+
 // ---- Kafka ----
 
 /// What our Kafka topics' names begin with; with ".actions." and a centre's name it stays far below Kafka's 249.
@@ -207,8 +218,11 @@ const _: () = assert!(PREFIX_BYTES_MAX + 9 + NAME_BYTES_MAX <= 249, "every topic
 pub const PARTITIONS_MAX: u32 = 1_024;
 /// Records that one writer holds unacknowledged: beyond it the lane stops reading MQTT, and the broker holds the rest.
 pub const WRITER_PENDING_MAX: usize = 20_000;
-/// A topic that is missing or forbidden is tried for this long before its records are refused: metadata loses a topic for moments.
-pub const WRITER_REFUSED_MILLIS: u64 = 10_000;
+/// A topic that is missing or forbidden is tried for this long before it is said to refuse: metadata loses a topic for moments. Not longer,
+/// because presses go to another centre only then, and Kafka's client has waited 5 s for a missing topic already.
+pub const WRITER_REFUSED_MILLIS: u64 = 3_000;
+/// A record that Kafka calls invalid is tried so often, a second apart, before that is believed: a press is not given up on one word.
+pub const WRITER_INVALID_TRIES: u32 = 3;
 /// A writer whose records wait while Kafka acknowledges nothing for this long says that it is not ready. Ordinary acknowledgements
 /// take milliseconds; a change of leader takes a few seconds.
 pub const KAFKA_SILENT_MILLIS: i64 = 5 * SECOND_MILLIS;

@@ -74,6 +74,10 @@ catalogue! {
         "Records that Kafka has not acknowledged yet.";
     KAFKA_REFUSED: Counter "lonewatch_kafka_refused_total" ["writer", "reason"]
         "Records that Kafka refused for good.";
+    KAFKA_HELD: Counter "lonewatch_kafka_held_total" ["writer", "reason"]
+        "Records that are kept and tried again because their topic refuses them.";
+    LOG_DROPPED: Gauge "lonewatch_log_dropped_lines" []
+        "Log lines dropped since the start because nobody took them from standard error; nothing else waits for the log.";
     CLOCK_OFF: Gauge "lonewatch_clock_off_seconds" ["writer"]
         "Seconds by which this machine's clock is provably ahead of Kafka's (behind where negative); 0 within the limit of 2 s.";
     RECORDS: Counter "lonewatch_records_total" ["outcome"]
@@ -219,6 +223,16 @@ pub fn receipt(feed: &FeedName, sent: bool) {
 /// How much a writer owes.
 pub fn kafka_pending(writer: &str, records: usize) {
     set(KAFKA_PENDING, vec![writer.to_owned()], number(records));
+}
+
+/// How many lines of the log were dropped so far.
+pub fn log_dropped(lines: usize) {
+    set(LOG_DROPPED, Vec::new(), number(lines));
+}
+
+/// A record's topic refuses it, and it is kept.
+pub fn kafka_held(writer: &str, reason: &'static str) {
+    count(KAFKA_HELD, vec![writer.to_owned(), reason.to_owned()], 1);
 }
 
 /// Kafka refused a record for good.

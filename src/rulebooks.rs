@@ -20,7 +20,7 @@ pub struct Rulebooks {
     versions: Versions,
     newest: watch::Receiver<Arc<Rulebook>>,
     complete: watch::Receiver<bool>,
-    _reader: RulebookReader,
+    reader: RulebookReader,
 }
 
 /// Every version that a journal record may still name. Kept as the topic's entries and built when asked for: a thousand versions of
@@ -141,7 +141,7 @@ impl Rulebooks {
                 sink_health.remark(PART, runbook::Entry::RulebookUnread, what);
             }
         })?;
-        Ok(Self { versions, newest, complete, _reader: reader })
+        Ok(Self { versions, newest, complete, reader })
     }
 
     /// Every version read so far.
@@ -152,6 +152,11 @@ impl Rulebooks {
     /// The newest version, and its changes.
     pub fn newest(&self) -> watch::Receiver<Arc<Rulebook>> {
         self.newest.clone()
+    }
+
+    /// Whether the reader's thread has died: the rules in force would grow old, and nobody would know.
+    pub fn have_died(&self) -> bool {
+        self.reader.has_died()
     }
 
     /// Waits until the rulebook was read to its end once.

@@ -10,7 +10,8 @@ use crate::health::Health;
 use crate::ids::CentreName;
 use crate::ingest::{self, Ground, Ingester};
 use crate::kafka::{Cluster, Fault, Topic, TopicNames, check_topics};
-use crate::logging;
+use crate::logging::{self, Log};
+use crate::metrics;
 use crate::outbox::{self, DetectorParts, detect};
 use crate::rulebooks::Rulebooks;
 use crate::runbook::Entry;
@@ -71,7 +72,7 @@ pub(super) fn run(opts: &Opts) -> Result<(), Failure> {
 /// Starts the roles and waits for a signal, or for a role that could not go on.
 pub(super) fn start_and_wait(config: &ConfigOpts, roles: Roles) -> Result<(), Refusal> {
     let settings = config.load().map_err(Refusal)?;
-    logging::begin(settings.log.format, &settings.log.level);
+    let log = logging::begin(settings.log.format, &settings.log.level);
     let asked = asked_to_end()?;
     let health = Health::default();
     // Metrics and readiness are served to the very end.
@@ -82,7 +83,7 @@ pub(super) fn start_and_wait(config: &ConfigOpts, roles: Roles) -> Result<(), Re
     tracing::info!(%address, "metrics and readiness are served");
     let cluster = cluster(&settings)?;
     let running = Running::start(&settings, &cluster, roles, &health, &asked)?;
-    let outcome = running.wait_and_end(asked);
+    let outcome = running.wait_and_end(asked, &log);
     shutdown.end();
     if door.join().is_err() {
         tracing::error!("the admin thread had panicked");
@@ -137,7 +138,7 @@ pub(super) struct Running {
     end_detect: Shutdown,
     detector: Option<std::thread::JoinHandle<Result<(), Refusal>>>,
     ingest_ending: Ending,
-    _rulebooks: Rulebooks,
+    rulebooks: Rulebooks,
 }
 
 impl Running {
@@ -192,18 +193,23 @@ impl Running {
         } else {
             None
         };
-        Ok(Self { ingester, end_ingest, end_detect, detector, ingest_ending, _rulebooks: rulebooks })
+        Ok(Self { ingester, end_ingest, end_detect, detector, ingest_ending, rulebooks })
     }
 
     /// Waits until the end is asked for, or for a role that could not go on; then ends everything in order.
-    fn wait_and_end(self, mut asked: Ending) -> Result<(), Refusal> {
+    fn wait_and_end(self, mut asked: Ending, log: &Log) -> Result<(), Refusal> {
         let runtime = runtime()?;
         runtime.block_on(async {
             let mut look = tokio::time::interval(Duration::from_millis(200));
             loop {
                 tokio::select! {
                     () = asked.wait() => return,
-                    _ = look.tick() => if self.has_failed() { return },
+                    _ = look.tick() => {
+                        metrics::log_dropped(log.dropped());
+                        if self.has_failed() {
+                            return;
+                        }
+                    }
                 }
             }
         });
@@ -213,11 +219,14 @@ impl Running {
     /// Whether a role has ended without being told to.
     pub(super) fn has_failed(&self) -> bool {
         let detector_over = self.detector.as_ref().is_some_and(std::thread::JoinHandle::is_finished);
-        detector_over || self.ingester.as_ref().is_some_and(|ingester| !self.ingest_ending.now() && ingester.has_failed())
+        self.rulebooks.have_died()
+            || detector_over
+            || self.ingester.as_ref().is_some_and(|ingester| !self.ingest_ending.now() && ingester.has_failed())
     }
 
     /// Ends in order: stop reading MQTT, drain, acknowledge; then the detector writes out, commits and leaves.
     pub(super) fn end(self) -> Result<(), Refusal> {
+        let rulebooks_failed = self.rulebooks.have_died();
         let ingest_failed = self.ingester.as_ref().is_some_and(Ingester::has_failed);
         tracing::info!("ending: ingest stops reading, and waits for Kafka");
         self.end_ingest.end();
@@ -236,6 +245,9 @@ impl Running {
         }
         if ingest_failed {
             return Err(Refusal::new(Entry::RolePanicked, "a lane of ingest has panicked: see the log"));
+        }
+        if rulebooks_failed {
+            return Err(Refusal::new(Entry::RolePanicked, "the rulebook's reader has panicked: see the log"));
         }
         tracing::info!("ended");
         Ok(())

@@ -3,6 +3,7 @@
 //! The ring belongs to one connection and dies with it: an acknowledgement never crosses to another.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use crate::kafka::Ticket;
 
@@ -17,7 +18,8 @@ pub(super) struct AckRing<T> {
 #[derive(Debug)]
 struct Entry<T> {
     item: T,
-    outstanding: u32,
+    /// The Kafka topics of its records that are not stored yet.
+    outstanding: Vec<Arc<str>>,
 }
 
 impl<T> AckRing<T> {
@@ -31,18 +33,27 @@ impl<T> AckRing<T> {
         self.first + self.entries.len() as u64
     }
 
-    /// Adds what was received; it is done after so many records are stored.
-    pub(super) fn push(&mut self, item: T, outstanding: u32) -> Ticket {
+    /// Adds what was received; it is done after its records in these Kafka topics are.
+    pub(super) fn push(&mut self, item: T, outstanding: Vec<Arc<str>>) -> Ticket {
         let ticket = Ticket(self.next_ticket());
         self.entries.push_back(Entry { item, outstanding });
         ticket
     }
 
-    /// One record of this ticket is stored. A ticket of an earlier ring is passed over.
-    pub(super) fn stored(&mut self, ticket: Ticket) {
+    /// Nobody waits any more for the record of this ticket in that topic. A ticket of an earlier ring is passed over, and so is a record
+    /// that was done before.
+    pub(super) fn done(&mut self, ticket: Ticket, topic: &str) {
+        if let Some(entry) = self.entry(ticket)
+            && let Some(at) = entry.outstanding.iter().position(|outstanding| **outstanding == *topic)
+        {
+            entry.outstanding.swap_remove(at);
+        }
+    }
+
+    /// This ticket waits for a record in that topic too.
+    pub(super) fn await_too(&mut self, ticket: Ticket, topic: &Arc<str>) {
         if let Some(entry) = self.entry(ticket) {
-            debug_assert!(entry.outstanding > 0, "more records stored than written");
-            entry.outstanding = entry.outstanding.saturating_sub(1);
+            entry.outstanding.push(Arc::clone(topic));
         }
     }
 
@@ -58,7 +69,7 @@ impl<T> AckRing<T> {
 
     /// The next in receive order that is done.
     pub(super) fn pop_done(&mut self) -> Option<T> {
-        if self.entries.front()?.outstanding > 0 {
+        if !self.entries.front()?.outstanding.is_empty() {
             return None;
         }
         self.first += 1;
@@ -74,26 +85,43 @@ impl<T> AckRing<T> {
 mod tests {
     use super::*;
 
+    fn topics<const N: usize>(names: [&str; N]) -> Vec<Arc<str>> {
+        names.map(Arc::from).into()
+    }
+
     #[test]
     fn what_is_done_leaves_in_receive_order() {
         let mut ring = AckRing::new(0);
-        let (a, b, c) = (ring.push("a", 2), ring.push("b", 1), ring.push("c", 0));
-        ring.stored(b);
+        let (a, b, c) = (ring.push("a", topics(["x", "y"])), ring.push("b", topics(["x"])), ring.push("c", Vec::new()));
+        ring.done(b, "x");
         assert_eq!(ring.pop_done(), None, "a is not done");
-        ring.stored(a);
+        ring.done(a, "y");
         assert_eq!(ring.pop_done(), None, "a has one record left");
-        ring.stored(a);
+        ring.done(a, "x");
         assert_eq!((ring.pop_done(), ring.pop_done(), ring.pop_done(), ring.pop_done()), (Some("a"), Some("b"), Some("c"), None));
         assert_eq!(c, Ticket(2));
     }
 
     #[test]
+    fn a_record_that_is_awaited_in_the_place_of_another_does_not_count_for_it() {
+        let mut ring = AckRing::new(0);
+        let press = ring.push("press", topics(["refuses", "journal"]));
+        ring.done(press, "refuses");
+        ring.await_too(press, &Arc::from("fallback"));
+        ring.done(press, "journal");
+        ring.done(press, "refuses");
+        assert_eq!(ring.pop_done(), None, "the fallback has it not");
+        ring.done(press, "fallback");
+        assert_eq!(ring.pop_done(), Some("press"));
+    }
+
+    #[test]
     fn outcomes_of_an_earlier_connection_fit_nothing() {
         let mut old = AckRing::new(0);
-        let late = old.push("old", 1);
+        let late = old.push("old", topics(["x"]));
         let mut ring = AckRing::new(old.next_ticket());
-        ring.push("new", 1);
-        ring.stored(late);
+        ring.push("new", topics(["x"]));
+        ring.done(late, "x");
         assert_eq!(ring.pop_done(), None);
         assert!(ring.get(late).is_none());
     }

@@ -55,6 +55,8 @@ pub(super) struct Intake {
     pub(super) writes: Vec<Outgoing>,
     pub(super) receipt: Option<Receipt>,
     pub(super) press: bool,
+    /// The first of the writes once more, where it is a press's: it may have to go elsewhere.
+    pub(super) express: Option<Outgoing>,
     pub(super) quarantined: Option<RejectReason>,
     pub(super) passed_over: bool,
     /// Something in it is read by no rule: the dialect, and its word for it.
@@ -180,10 +182,11 @@ impl Post {
             press,
             device,
         };
-        writes.extend(self.express(&record));
+        let express = self.express(&record);
+        writes.extend(express.clone());
         writes.push(self.journal(record));
         writes.extend(quarantined);
-        Intake { writes, receipt, press: read.press, quarantined: reason, ..Intake::default() }
+        Intake { writes, receipt, press: read.press, express, quarantined: reason, ..Intake::default() }
     }
 
     /// Revision 1 of a press, to its centre's alerts topic.
@@ -195,21 +198,31 @@ impl Post {
             partition: None,
             key: record.device.to_string(),
             payload: CentreMessage::Alert(Box::new(alert)).to_json(),
+            needed: true,
         })
     }
 
     fn journal(&self, record: MessageRecord) -> Outgoing {
         let key = record.device.to_string();
         let payload = journal::encode(&Record::Message(Box::new(record)));
-        Outgoing { topic: self.topics.journal(), partition: None, key, payload }
+        Outgoing { topic: self.topics.journal(), partition: None, key, payload, needed: true }
     }
 
     /// Where a press goes: to the centre of its device's tenant, else, or where this feed does not carry that tenant, to the feed's fallback.
     fn centre_of(&self, rulebook: &Rulebook, device: &DeviceId) -> CentreName {
         let carried = rulebook.device(device).filter(|_| rulebook.carries(&self.feed.name, device));
         let of_device = carried.map(|entry| entry.centre.clone());
-        let fallback = || rulebook.feed(&self.feed.name).map(|feed| feed.fallback_centre.clone());
-        of_device.or_else(fallback).unwrap_or_else(|| self.fallback_centre.clone())
+        of_device.unwrap_or_else(|| self.fallback(rulebook))
+    }
+
+    fn fallback(&self, rulebook: &Rulebook) -> CentreName {
+        rulebook.feed(&self.feed.name).map_or_else(|| self.fallback_centre.clone(), |feed| feed.fallback_centre.clone())
+    }
+
+    /// The same press to the feed's fallback centre, where that is another than Kafka refuses: somebody must hear it.
+    pub(super) fn elsewhere(&self, rulebook: &Rulebook, express: Outgoing) -> Option<Outgoing> {
+        let topic = self.topics.alerts(&self.fallback(rulebook));
+        (topic != express.topic).then_some(Outgoing { topic, ..express })
     }
 
     fn origin(&self, own_id: Option<String>, arrival: &Arrival<'_>) -> Origin {
@@ -254,6 +267,8 @@ impl Post {
             partition: None,
             key: device.to_string(),
             payload: quarantine::record(came, device.as_str(), press, reject, arrival.payload),
+            // What it holds is for people to look into; it must not hold up what they wait for.
+            needed: false,
         }
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! The pump: a message comes, its records are written, and once Kafka has them it is acknowledged, in receive order. A press's
 //! receipt leaves at the same moment. A probe that is acknowledged in its turn becomes an observation.
+//! No topic that refuses ends a connection or holds up what goes elsewhere (docs/decisions/0015).
 
 use std::time::Duration;
 
@@ -12,16 +13,17 @@ use tokio::sync::watch;
 use super::acks::AckRing;
 use super::connection::{self, Connection, End, Endpoint, Happening, Purpose};
 use super::intake::{Arrival, Intake, Post, Receipt, Told};
+use super::observing::Observing;
 use super::probe::{Listening, NewestProbe, Now, Return};
 use super::publisher::{ProbesSent, TAKEN_OVER};
 use super::takeover::{Takeovers, Twin};
 use crate::alert::Lane;
 use crate::clock;
 use crate::device::{Reject, RejectReason};
-use crate::health::{Health, KafkaAnswers, Trouble};
+use crate::health::{Health, KAFKA_ANSWERS_WITHIN, KafkaAnswers, Trouble};
 use crate::ids::DeviceId;
 use crate::journal::{self, Heard, IngestFault, Observation, Partition, PartitionCount, Record};
-use crate::kafka::{Deliveries, Delivery, Outcome, Outgoing, Ticket, Writer};
+use crate::kafka::{Deliveries, Delivery, Outcome, Outgoing, RefusedReason, Ticket, Writer};
 use crate::limits;
 use crate::metrics;
 use crate::rulebook::Rulebook;
@@ -30,10 +32,6 @@ use crate::shutdown::Ending;
 use crate::time::IngestMillis;
 use std::sync::Arc;
 
-/// A writer whose oldest record is younger than this is not waiting for Kafka.
-const KAFKA_ANSWERS_WITHIN: Duration = Duration::from_millis(limits::KAFKA_SILENT_MILLIS.unsigned_abs());
-/// The ticket of records that no message waits for.
-const NOBODY: Ticket = Ticket(u64::MAX);
 /// Outcomes taken at once: as many as a lane of reports has on their way at most.
 const DELIVERIES_AT_ONCE: usize = 1_024;
 
@@ -63,15 +61,18 @@ pub(super) struct LaneTask {
     next_ticket: u64,
     counter: u64,
     kafka: KafkaAnswers,
-    /// By when the next of our probes must be back, on the steady clock; none before the filters are granted.
+    observing: Observing,
+    /// By when the next of our probes must be through, on the steady clock; none before the filters are granted.
     probe_due_at: Option<i64>,
-    /// When anything last came from the broker on a filter, on the steady clock.
+    /// When anything last came from the broker on a filter, or could not because we did not read; on the steady clock.
     came_at: i64,
-    /// Set while a probe is overdue and none has come back since.
+    /// Set while a probe is overdue and none is through since.
     deaf: bool,
     /// Whether the broker took the present connection.
     accepted: bool,
     takeovers: Takeovers,
+    /// Set once the end has come.
+    drained_by: Option<tokio::time::Instant>,
 }
 
 /// What waits in the ring.
@@ -80,6 +81,8 @@ struct Waiting {
     device: Option<DeviceId>,
     receipt: Option<Receipt>,
     press_received_at: Option<i64>,
+    /// A press's alert, until Kafka refuses it.
+    express: Option<Outgoing>,
     heard: Option<Heard>,
 }
 
@@ -102,12 +105,14 @@ impl LaneTask {
         };
         let part = super::part(&post.feed, post.lane);
         Self {
-            kafka: KafkaAnswers::new(&parts.health, &part, clock::wall_millis()),
+            kafka: KafkaAnswers::new(&parts.health, &part),
+            observing: Observing::new(parts.partitions),
             probe_due_at: None,
             came_at: 0,
             deaf: false,
             accepted: false,
             takeovers: Takeovers::default(),
+            drained_by: None,
             part,
             listening: Listening::new(post.lane, post.incarnation, purpose.filters.len()),
             newest_probe: NewestProbe::default(),
@@ -156,6 +161,9 @@ impl LaneTask {
                 break;
             }
         }
+        // What came at QoS 0 on an earlier connection does not come again.
+        let deadline = self.drained_by();
+        self.parts.writer.flush(deadline.saturating_duration_since(tokio::time::Instant::now()));
         for part in self.further_parts() {
             self.parts.health.gone(&part);
         }
@@ -172,8 +180,10 @@ impl LaneTask {
                 () = self.parts.ending.wait() => return true,
                 () = tokio::time::sleep_until(back_at) => return false,
                 _ = second.tick() => self.look_around(Now::read()),
-                // Of the last connection: nothing waits for it any more, but the writer counts what was not taken.
-                delivery = self.parts.deliveries.next() => if delivery.is_some() { self.kafka.answered(clock::wall_millis()) },
+                // Of the last connection: no message waits for it any more, but the writer counts what was not taken.
+                Some(delivery) = self.parts.deliveries.next() => if delivery.is_over() {
+                    self.observed(delivery.ticket);
+                }
             }
         }
     }
@@ -197,7 +207,7 @@ impl LaneTask {
                 _count = self.parts.deliveries.next_many(&mut deliveries, DELIVERIES_AT_ONCE) => {
                     self.delivered(&mut deliveries, &mut ring, &connection)
                 }
-                happening = connection.next(), if self.parts.writer.has_room() => {
+                happening = connection.next(), if self.reads(&ring) => {
                     if let Happening::Ended(end) = happening {
                         break Over::Ended(end);
                     }
@@ -214,6 +224,11 @@ impl LaneTask {
         }
         self.next_ticket = ring.next_ticket();
         over
+    }
+
+    /// Whether there is room for what another message may bring.
+    fn reads(&self, ring: &AckRing<Waiting>) -> bool {
+        self.parts.writer.has_room() && ring.len() < limits::MESSAGES_WAITING_MAX
     }
 
     fn happened(&mut self, happening: Happening, ring: &mut AckRing<Waiting>, connection: &Connection) -> Result<(), Trouble> {
@@ -244,10 +259,11 @@ impl LaneTask {
         Ok(())
     }
 
-    fn message(&mut self, publish: Publish, ring: &mut AckRing<Waiting>) {
+    fn message(&mut self, mut publish: Publish, ring: &mut AckRing<Waiting>) {
         let now = Now::read();
         let mqtt_topic = String::from_utf8_lossy(&publish.topic).into_owned();
-        let waiting = |publish| Waiting { publish, device: None, receipt: None, press_received_at: None, heard: None };
+        let waiting =
+            |publish| Waiting { publish, device: None, receipt: None, press_received_at: None, express: None, heard: None };
         let (source, id) = match self.parts.post.tell(&mqtt_topic, &publish.payload) {
             Told::Probe { source, probe, ingester } => {
                 let own = ingester == self.parts.post.ingester;
@@ -256,7 +272,7 @@ impl LaneTask {
                 }
                 self.newest_probe.saw(probe.named(ingester), now);
                 let heard = if own { self.returned(source, &probe) } else { None };
-                ring.push(Waiting { heard, ..waiting(publish) }, 0);
+                ring.push(Waiting { heard, ..waiting(publish) }, Vec::new());
                 return;
             }
             Told::Message { source, id } => (source, id),
@@ -276,13 +292,18 @@ impl LaneTask {
         let rulebook = Arc::clone(&self.parts.rulebook.borrow());
         let intake = self.parts.post.take(&rulebook, source, id, &arrival);
         self.count(&intake);
+        if intake.writes.is_empty() {
+            // No record of it counts for the writer's limit, so its bytes must not wait either.
+            publish.payload.clear();
+        }
         let waiting = Waiting {
             device: Some(device),
             receipt: intake.receipt,
             press_received_at: intake.press.then_some(now.wall_millis),
+            express: intake.express,
             ..waiting(publish)
         };
-        let outstanding = u32::try_from(intake.writes.len()).expect("a message has at most three records");
+        let outstanding = intake.writes.iter().map(|write| Arc::clone(&write.topic)).collect();
         let ticket = ring.push(waiting, outstanding);
         for write in intake.writes {
             self.parts.writer.write(ticket, write);
@@ -309,6 +330,10 @@ impl LaneTask {
     /// Once a second: whether our probes come back. A subscription that the broker no longer serves is asked for anew.
     fn look(&mut self, ring: &AckRing<Waiting>, now: Now) -> Result<(), Trouble> {
         self.look_around(now);
+        let reads = self.reads(ring);
+        if !reads {
+            self.came_at = now.steady_millis;
+        }
         if self.probe_due_at.is_none_or(|due_at| now.steady_millis < due_at) {
             return Ok(());
         }
@@ -325,7 +350,7 @@ impl LaneTask {
             );
             return Err(Trouble::new(Entry::ProbesMissing, why));
         }
-        if ring.len() > 0 {
+        if ring.len() > 0 || !reads {
             let why = format!(
                 "none of our probes is through for {seconds} s or more: Kafka has not acknowledged what came before them"
             );
@@ -345,7 +370,12 @@ impl LaneTask {
 
     /// Once a second, connected or not: whether Kafka answers, whether our clock agrees with its, whether somebody bears our name.
     fn look_around(&mut self, now: Now) {
-        self.kafka.look(self.parts.writer.pending(), now.wall_millis);
+        assert!(!self.parts.writer.has_died(), "the Kafka writer's thread has died: see the log");
+        let silent_for = self.parts.writer.silent_for();
+        let refusing = self.parts.writer.refusing();
+        let refusing: Vec<_> = refusing.into_iter().map(|(topic, reason)| (topic, reason.as_str())).collect();
+        self.kafka.look(silent_for, &refusing);
+        metrics::kafka_pending(&self.part, self.parts.writer.pending());
         let mut faults = Vec::new();
         let off_millis = self.parts.writer.clock_off();
         metrics::clock_off(&self.part, off_millis);
@@ -372,9 +402,9 @@ impl LaneTask {
             self.parts.health.gone(&name);
         }
         // Said anew each second, so none need wait while Kafka is away.
-        let kafka_answers = self.parts.writer.oldest_pending_age().is_none_or(|age| age < KAFKA_ANSWERS_WITHIN);
+        let kafka_answers = silent_for.is_none_or(|silent_for| silent_for < KAFKA_ANSWERS_WITHIN);
         if !faults.is_empty() && kafka_answers {
-            self.tell(Vec::new(), faults, [self.parts.partitions.of(self.parts.post.feed.name.as_str())]);
+            self.tell(self.parts.partitions.of(self.parts.post.feed.name.as_str()), faults);
         }
     }
 
@@ -386,12 +416,7 @@ impl LaneTask {
     /// What the return of one of our probes proves, once all before it is acknowledged.
     fn returned(&mut self, source: usize, probe: &super::probe::Probe) -> Option<Heard> {
         match self.listening.returned(source, probe) {
-            Return::Heard(heard) => {
-                self.probe_due_at = Some(clock::steady_millis() + limits::BLIND_MILLIS);
-                self.deaf = false;
-                self.parts.health.ready(&self.part);
-                Some(heard)
-            }
+            Return::Heard(heard) => Some(heard),
             Return::Nothing => None,
             Return::Missing => {
                 metrics::probe_missing(&self.parts.post.feed.name, self.parts.post.lane);
@@ -416,43 +441,62 @@ impl LaneTask {
             return Err(Trouble::new(Entry::SystemResources, "the Kafka writer has ended"));
         }
         for delivery in deliveries.drain(..) {
-            self.settled(&delivery, ring)?;
+            self.settled(&delivery, ring);
         }
         self.acknowledge(ring, connection)
     }
 
-    fn settled(&mut self, &Delivery { ticket, outcome, .. }: &Delivery, ring: &mut AckRing<Waiting>) -> Result<(), Trouble> {
-        match outcome {
-            Outcome::Stored => {
-                self.kafka.answered(clock::wall_millis());
-                ring.stored(ticket);
-            }
-            Outcome::Refused(reason) => {
-                metrics::kafka_refused(&self.part, reason.as_str());
-                if reason.is_of_destination() {
-                    let why = format!(
-                        "Kafka refuses records ({}): run `lonewatch topics create`, and allow this principal to write; nothing is acknowledged meanwhile",
-                        reason.as_str()
-                    );
-                    return Err(Trouble::new(Entry::KafkaRefuses, why));
-                }
-                self.refused(ticket, reason.as_str(), ring);
-            }
+    fn settled(&mut self, delivery: &Delivery, ring: &mut AckRing<Waiting>) {
+        let Delivery { ticket, topic, outcome, .. } = delivery;
+        match *outcome {
+            Outcome::Held(reason) => self.held(*ticket, topic, reason, ring),
+            Outcome::Stored | Outcome::Refused(_) if self.observed(*ticket) => {}
+            Outcome::Stored => ring.done(*ticket, topic),
+            Outcome::Refused(reason) => self.refused(*ticket, topic, reason, ring),
         }
-        Ok(())
+    }
+
+    /// The topic refuses, and the writer goes on trying. A press does not wait for that: its journal record is a detector's work, and its
+    /// alert goes to the fallback centre as well. No receipt follows, so the device repeats it. What the journal refuses waits.
+    fn held(&self, ticket: Ticket, topic: &Arc<str>, reason: RefusedReason, ring: &mut AckRing<Waiting>) {
+        metrics::kafka_held(&self.part, reason.as_str());
+        if *topic == self.parts.post.topics.journal() {
+            return;
+        }
+        let Some(waiting) = ring.get(ticket) else { return };
+        waiting.receipt = None;
+        waiting.press_received_at = None;
+        let express = waiting.express.take();
+        ring.done(ticket, topic);
+        let rulebook = Arc::clone(&self.parts.rulebook.borrow());
+        if let Some(elsewhere) = express.and_then(|express| self.parts.post.elsewhere(&rulebook, express)) {
+            tracing::warn!(part = self.part, %topic, instead = %elsewhere.topic, "a press goes to the fallback centre as well");
+            ring.await_too(ticket, &elsewhere.topic);
+            self.parts.writer.write(ticket, elsewhere);
+        }
     }
 
     /// One record cannot be stored: the message's bytes go to quarantine in its place, once. What is refused beyond that is given up,
     /// aloud, so that the lane goes on. No receipt follows, because not all of the message is safe: a device repeats its press.
-    fn refused(&self, ticket: Ticket, reason: &'static str, ring: &mut AckRing<Waiting>) {
+    fn refused(&self, ticket: Ticket, topic: &Arc<str>, reason: RefusedReason, ring: &mut AckRing<Waiting>) {
+        let reason = reason.as_str();
+        metrics::kafka_refused(&self.part, reason);
+        ring.done(ticket, topic);
+        let quarantine = self.parts.post.topics.quarantine();
+        if *topic == quarantine {
+            let why = format!(
+                "Kafka refuses the quarantine ({reason}): the bytes of messages that could not be read are given up, and presses alert all the \
+                 same. Run `lonewatch topics create`, allow this principal to write, look at max.message.bytes; then restart"
+            );
+            return self.parts.health.remark(&format!("{} quarantine", self.part), Entry::KafkaRefuses, why);
+        }
         let Some(waiting) = ring.get(ticket) else { return };
         let Some(device) = waiting.device.take() else {
-            tracing::error!(
+            return tracing::error!(
                 part = self.part,
                 reason,
-                "a record was refused for good, and its message is in quarantine already or cannot be"
+                "a second record of a message was refused for good; it is in quarantine already"
             );
-            return ring.stored(ticket);
         };
         let press = waiting.press_received_at.take().is_some();
         waiting.receipt = None;
@@ -477,12 +521,13 @@ impl LaneTask {
             counter: self.counter,
         };
         let record = self.parts.post.quarantine(&device, press, &reject, &arrival);
+        ring.await_too(ticket, &quarantine);
         self.parts.writer.write(ticket, record);
     }
 
     /// Acknowledges all that is done, in receive order.
-    fn acknowledge(&self, ring: &mut AckRing<Waiting>, connection: &Connection) -> Result<(), Trouble> {
-        let feed = &self.parts.post.feed.name;
+    fn acknowledge(&mut self, ring: &mut AckRing<Waiting>, connection: &Connection) -> Result<(), Trouble> {
+        let feed = &self.parts.post.feed.name.clone();
         while let Some(waiting) = ring.pop_done() {
             let now_millis = clock::wall_millis();
             if let Some(received_at) = waiting.press_received_at {
@@ -495,6 +540,9 @@ impl LaneTask {
             if let Some(heard) = waiting.heard {
                 metrics::probe_returned(feed, self.parts.post.lane, now_millis - heard.to.get());
                 self.observe(heard);
+                self.probe_due_at = Some(clock::steady_millis() + limits::BLIND_MILLIS);
+                self.deaf = false;
+                self.parts.health.ready(&self.part);
             }
             connection.acknowledge(&waiting.publish)?;
         }
@@ -503,13 +551,26 @@ impl LaneTask {
     }
 
     /// Tells every partition how far this lane was heard. Everything before is acknowledged, so it cannot overtake a report.
-    fn observe(&self, heard: Heard) {
-        self.tell(vec![heard], Vec::new(), self.parts.partitions.all());
-        metrics::kafka_pending(&self.part, self.parts.writer.pending());
+    fn observe(&mut self, heard: Heard) {
+        self.observing.heard(heard);
+        for partition in self.parts.partitions.all() {
+            self.tell(partition, Vec::new());
+        }
     }
 
-    /// Writes an observation. What is wrong with us is one too, without listening: the feed's home partition tells the centres.
-    fn tell(&self, heard: Vec<Heard>, faults: Vec<IngestFault>, partitions: impl IntoIterator<Item = Partition>) {
+    /// Takes the end of an observation, and sends the next that is owed; false where the ticket is a message's.
+    fn observed(&mut self, ticket: Ticket) -> bool {
+        let Some((partition, owed)) = self.observing.over(ticket) else { return false };
+        if owed {
+            self.tell(partition, Vec::new());
+        }
+        true
+    }
+
+    /// Writes an observation, unless one is under way to that partition. What is wrong with us is one too, said anew each second: the
+    /// feed's home partition tells the centres.
+    fn tell(&mut self, partition: Partition, faults: Vec<IngestFault>) {
+        let Some((ticket, heard)) = self.observing.begin(partition) else { return };
         let post = &self.parts.post;
         let observation = Observation {
             feed: post.feed.name.clone(),
@@ -519,21 +580,24 @@ impl LaneTask {
             heard,
             faults,
         };
-        let payload = journal::encode(&Record::Observation(observation));
-        for partition in partitions {
-            let record = Outgoing {
-                topic: post.topics.journal(),
-                partition: Some(partition),
-                key: String::new(),
-                payload: payload.clone(),
-            };
-            self.parts.writer.write(NOBODY, record);
-        }
+        let record = Outgoing {
+            topic: post.topics.journal(),
+            partition: Some(partition),
+            key: String::new(),
+            payload: journal::encode(&Record::Observation(observation)),
+            needed: true,
+        };
+        self.parts.writer.write(ticket, record);
+    }
+
+    /// By when the end must have come; the first question sets it.
+    fn drained_by(&mut self) -> tokio::time::Instant {
+        *self.drained_by.get_or_insert_with(|| tokio::time::Instant::now() + Duration::from_millis(limits::DRAIN_MILLIS))
     }
 
     /// The end in good order: nothing more is read, what was read is stored and acknowledged, as far as Kafka answers in time.
     async fn drain(&mut self, ring: &mut AckRing<Waiting>, connection: &Connection) {
-        let deadline = tokio::time::Instant::now() + Duration::from_millis(limits::DRAIN_MILLIS);
+        let deadline = self.drained_by();
         let mut deliveries = Vec::with_capacity(DELIVERIES_AT_ONCE);
         while ring.len() > 0 {
             let waited = self.parts.deliveries.next_many(&mut deliveries, DELIVERIES_AT_ONCE);
@@ -578,3 +642,7 @@ impl Lane {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "lane_tests.rs"]
+mod tests;

@@ -7,6 +7,7 @@ mod connection;
 mod idle_probe;
 mod intake;
 mod lane;
+mod observing;
 mod packet;
 mod probe;
 mod publisher;

@@ -96,8 +96,9 @@ impl Listening {
     /// than a moment means that the broker no longer serves that filter.
     pub(super) fn spread_millis(&self) -> i64 {
         let newest = self.back.iter().flatten().max();
-        let oldest = self.back.iter().map(|back| back.unwrap_or_default()).min();
-        let numbers = newest.zip(oldest).map_or(0, |(newest, oldest)| newest - oldest);
+        // A filter that has given none back yet may be as far as what was sent before it was granted.
+        let oldest = self.back.iter().filter_map(|back| back.or(self.sent_before)).min();
+        let numbers = newest.zip(oldest).map_or(0, |(newest, oldest)| newest.saturating_sub(oldest));
         i64::try_from(numbers).unwrap_or(i64::MAX).saturating_mul(limits::PROBE_MILLIS)
     }
 
@@ -308,6 +309,18 @@ mod tests {
         }
         assert_eq!(listening.spread_millis(), 10_000);
         assert_eq!(self::listening(1).spread_millis(), 0);
+    }
+
+    #[test]
+    fn a_filter_that_has_given_no_probe_back_yet_is_not_behind_by_the_age_of_the_process() {
+        let mut listening = Listening::new(Lane::Reports, RUN, 2);
+        listening.subscribed(50_000);
+        listening.returned(0, &probe(50_001));
+        assert_eq!(listening.spread_millis(), 1_000);
+        for number in 50_002..=50_010 {
+            listening.returned(0, &probe(number));
+        }
+        assert_eq!(listening.spread_millis(), 10_000, "it is not served at all");
     }
 
     #[test]

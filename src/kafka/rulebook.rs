@@ -86,6 +86,11 @@ impl RulebookReader {
             .map_err(|error| Fault::new(FaultKind::Lasting, format!("starting the rulebook's reader: {error}")))?;
         Ok(Self { stop, thread: Some(thread) })
     }
+
+    /// Whether the thread has ended without being told to.
+    pub fn has_died(&self) -> bool {
+        self.thread.as_ref().is_none_or(JoinHandle::is_finished)
+    }
 }
 
 impl Drop for RulebookReader {

@@ -29,8 +29,8 @@ struct Origin {
 /// What a ticket stands for.
 #[derive(Debug)]
 enum Sent {
-    /// An alert, kept whole until Kafka has it: a refused one is tried again.
-    Alert(Origin, Outgoing),
+    /// An alert; the writer keeps it until Kafka has it.
+    Alert(Origin),
     /// A metronome of a partition, or a heartbeat: a fresh one follows, so a lost one is no matter.
     Beat(Beat),
 }
@@ -59,7 +59,7 @@ pub(super) struct AlertWriter {
 impl AlertWriter {
     pub(super) fn new(writer: Writer, deliveries: Deliveries, topics: Arc<TopicNames>, health: Health) -> Self {
         health.ready(PART);
-        let kafka = KafkaAnswers::new(&health, PART, clock::wall_millis());
+        let kafka = KafkaAnswers::new(&health, PART);
         Self { writer, deliveries, topics, health, kafka, sent: BTreeMap::new(), beats: BTreeMap::new(), next: 0, stored_at: 0 }
     }
 
@@ -73,10 +73,11 @@ impl AlertWriter {
         let key = alert.key().to_owned();
         // A revision of the machine is made at its record's append time.
         let origin = Origin { partition, offset, kind: alert.kind, caused_at: alert.changed_at, written_at: now_millis };
-        let record = Outgoing { topic, partition: None, key, payload: CentreMessage::Alert(Box::new(alert)).to_json() };
+        let record =
+            Outgoing { topic, partition: None, key, payload: CentreMessage::Alert(Box::new(alert)).to_json(), needed: true };
         let ticket = self.ticket();
-        self.writer.write(ticket, record.clone());
-        self.sent.insert(ticket, Sent::Alert(origin, record));
+        self.sent.insert(ticket, Sent::Alert(origin));
+        self.writer.write(ticket, record);
     }
 
     /// Writes a beat, unless the last one of its kind is still under way.
@@ -95,20 +96,24 @@ impl AlertWriter {
         Ticket(self.next)
     }
 
-    /// Takes what Kafka has answered.
+    /// Takes what Kafka has answered. Writes nothing: what is answered at once would be taken here, without end.
     pub(super) fn settle(&mut self) {
-        while let Some(Delivery { ticket, outcome, .. }) = self.deliveries.try_next() {
+        while let Some(Delivery { ticket, topic, outcome, .. }) = self.deliveries.try_next() {
             match outcome {
                 Outcome::Stored => self.stored(ticket),
-                Outcome::Refused(reason) => self.refused(ticket, reason),
+                // An alert is never given up while its topic may come back; `look` says that it waits.
+                Outcome::Held(reason) => metrics::kafka_held("detect", reason.as_str()),
+                Outcome::Refused(reason) => self.refused(ticket, &topic, reason),
             }
         }
         metrics::kafka_pending("detect", self.writer.pending());
     }
 
-    /// Once a second: whether Kafka still answers.
-    pub(super) fn look(&mut self, now_millis: i64) {
-        self.kafka.look(self.writer.pending(), now_millis);
+    /// Once a second: whether Kafka still answers, and takes what it is given.
+    pub(super) fn look(&mut self) {
+        assert!(!self.writer.has_died(), "the Kafka writer's thread has died: see the log");
+        let refusing: Vec<_> = self.writer.refusing().into_iter().map(|(topic, reason)| (topic, reason.as_str())).collect();
+        self.kafka.look(self.writer.silent_for(), &refusing);
     }
 
     /// Whether Kafka has stored something a moment ago: a heartbeat at least, if nothing else.
@@ -118,38 +123,21 @@ impl AlertWriter {
 
     fn stored(&mut self, ticket: Ticket) {
         self.stored_at = clock::steady_millis();
-        self.kafka.answered(clock::wall_millis());
         match self.sent.remove(&ticket) {
             Some(Sent::Beat(beat)) => {
                 self.beats.remove(&beat);
             }
-            Some(Sent::Alert(origin, _)) => {
-                metrics::alert_stored(origin.kind, clock::wall_millis() - origin.caused_at);
-                self.health.ready(PART);
-            }
+            Some(Sent::Alert(origin)) => metrics::alert_stored(origin.kind, clock::wall_millis() - origin.caused_at),
             None => {}
         }
     }
 
-    /// An alert is never given up while its topic may come back; one that Kafka calls invalid is said aloud.
-    fn refused(&mut self, ticket: Ticket, reason: RefusedReason) {
+    /// An alert that Kafka will not have is said aloud.
+    fn refused(&mut self, ticket: Ticket, topic: &str, reason: RefusedReason) {
         metrics::kafka_refused("detect", reason.as_str());
         match self.sent.remove(&ticket) {
-            Some(Sent::Alert(origin, record)) if reason.is_of_destination() => {
-                self.health.not_ready(
-                    PART,
-                    Entry::KafkaRefuses,
-                    format!(
-                        "Kafka refuses alerts on {} ({}): run `lonewatch topics create`, and allow this principal to write",
-                        record.topic,
-                        reason.as_str()
-                    ),
-                );
-                self.writer.write(ticket, record.clone());
-                self.sent.insert(ticket, Sent::Alert(origin, record));
-            }
-            Some(Sent::Alert(origin, record)) => {
-                tracing::error!(topic = %record.topic, partition = %origin.partition, reason = reason.as_str(), "an alert was refused for good");
+            Some(Sent::Alert(origin)) => {
+                tracing::error!(topic, partition = %origin.partition, reason = reason.as_str(), "an alert was refused for good");
                 self.health.not_ready(
                     "alerts refused",
                     Entry::RecordRefused,
@@ -176,7 +164,7 @@ impl AlertWriter {
 
     fn alerts_of(&self, partition: Partition) -> impl Iterator<Item = &Origin> {
         self.sent.values().filter_map(move |sent| match sent {
-            Sent::Alert(origin, _) if origin.partition == partition => Some(origin),
+            Sent::Alert(origin) if origin.partition == partition => Some(origin),
             Sent::Alert(..) | Sent::Beat(_) => None,
         })
     }
@@ -191,5 +179,58 @@ impl AlertWriter {
         let flushed = self.writer.flush(within);
         self.settle();
         flushed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use rdkafka::mocking::MockCluster;
+    use rdkafka::types::RDKafkaRespErr;
+
+    use super::*;
+    use crate::journal::PartitionCount;
+    use crate::kafka::{Cluster, Urgency};
+
+    /// A beat for a topic; beats and alerts go the same way.
+    fn beat(topic: &str, needed: bool) -> (Beat, Outgoing) {
+        let topic: Arc<str> = Arc::from(topic);
+        let record = Outgoing { topic: Arc::clone(&topic), partition: None, key: "d".into(), payload: b"x".to_vec(), needed };
+        (Beat::Heartbeat(topic), record)
+    }
+
+    #[test]
+    #[allow(clippy::disallowed_methods, reason = "a test measures how long it waits")]
+    fn a_topic_that_refuses_holds_up_no_turn_of_the_detector() {
+        let mock = MockCluster::new(1).unwrap();
+        for topic in ["refuses", "takes"] {
+            mock.create_topic(topic, 1, 1).unwrap();
+        }
+        mock.topic_error("refuses", RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED).unwrap();
+        let cluster = Cluster::embedded(&mock.bootstrap_servers());
+        let (writer, deliveries) = Writer::open(&cluster, "d", Urgency::Duress, PartitionCount::new(1).unwrap()).unwrap();
+        let health = Health::default();
+        let mut alerts = AlertWriter::new(writer, deliveries, Arc::new(TopicNames::new("lonewatch")), health.clone());
+        let origin = Origin { partition: Partition(0), offset: 7, kind: Kind::Duress, caused_at: 0, written_at: 0 };
+        let ticket = alerts.ticket();
+        alerts.sent.insert(ticket, Sent::Alert(origin));
+        alerts.writer.write(ticket, beat("refuses", true).1);
+        let began = Instant::now();
+        let refuses = |health: &Health| health.report().1.iter().any(|line| line.contains("to refuses: NOT READY"));
+        while !refuses(&health) || alerts.stored_at == 0 {
+            let turn = Instant::now();
+            alerts.settle();
+            assert!(turn.elapsed() < Duration::from_secs(1), "a turn takes no time");
+            alerts.look();
+            for topic in ["refuses", "takes"] {
+                let (beat, record) = beat(topic, false);
+                alerts.beat(beat, record);
+            }
+            assert!(began.elapsed() < Duration::from_secs(30));
+            std::thread::yield_now();
+        }
+        assert_eq!(alerts.committable(Partition(0), 9), 7, "the alert is kept");
+        assert!(health.report().1.iter().any(|line| line == "alerts writer to Kafka: ready"), "it answers");
     }
 }

@@ -274,7 +274,7 @@ impl Detector {
     fn beats(&mut self, reader: &mut JournalReader) {
         let now_millis = clock::wall_millis();
         if due(&mut self.next_metronome, now_millis, limits::METRONOME_MILLIS) {
-            self.alerts.look(now_millis);
+            self.alerts.look();
             reader.look(self.alerts.kafka_answers());
             self.metronomes();
         }
@@ -300,6 +300,7 @@ impl Detector {
                 partition: Some(partition),
                 key: String::new(),
                 payload: payload.clone(),
+                needed: false,
             };
             self.alerts.beat(Beat::Metronome(partition), record);
         }
@@ -312,7 +313,13 @@ impl Detector {
         let payload = CentreMessage::Heartbeat(beat).to_json();
         for centre in rulebook.centres() {
             let topic = self.parts.topics.alerts(&centre.name);
-            let record = Outgoing { topic: Arc::clone(&topic), partition: None, key: name.clone(), payload: payload.clone() };
+            let record = Outgoing {
+                topic: Arc::clone(&topic),
+                partition: None,
+                key: name.clone(),
+                payload: payload.clone(),
+                needed: false,
+            };
             self.alerts.beat(Beat::Heartbeat(topic), record);
         }
     }

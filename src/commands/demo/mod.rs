@@ -59,7 +59,7 @@ pub struct Opts {
 /// # Errors
 /// A [`Failure`] where the embedded brokers cannot start, and the offenders where an alert was false or missed.
 pub fn run(opts: &Opts) -> Result<(), Failure> {
-    logging::begin(LogFormat::Text, &opts.log);
+    let _log = logging::begin(LogFormat::Text, &opts.log);
     let text = opts.output == Output::Text;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let plan = Plan { devices: usize::from(opts.devices), seed: opts.seed, seconds: opts.seconds, limits: Limits::DEMO };

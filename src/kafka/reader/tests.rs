@@ -33,7 +33,7 @@ fn a_partition_is_announced_with_its_bounds_before_its_first_record() {
     let write = |n: u64| {
         writer.write(
             Ticket(n),
-            Outgoing { topic: "j".into(), partition: None, key: "k".into(), payload: n.to_string().into_bytes() },
+            Outgoing { topic: "j".into(), partition: None, key: "k".into(), payload: n.to_string().into_bytes(), needed: true },
         );
         assert!(writer.flush(WITHIN));
     };
@@ -67,7 +67,7 @@ fn only_the_embedded_broker_may_leave_append_time_out() {
     let embedded = Cluster::embedded(&mock.bootstrap_servers());
     let (writer, _deliveries) = Writer::open(&embedded, "w", Urgency::Duress, PartitionCount::new(1).unwrap()).unwrap();
     for n in 1..3 {
-        writer.write(Ticket(n), Outgoing { topic: "j".into(), partition: None, key: "k".into(), payload: vec![1] });
+        writer.write(Ticket(n), Outgoing { topic: "j".into(), partition: None, key: "k".into(), payload: vec![1], needed: true });
     }
     assert!(writer.flush(WITHIN));
     let real = Cluster::new(&mock.bootstrap_servers(), std::collections::BTreeMap::new());

@@ -7,14 +7,14 @@ use std::time::{Duration, Instant};
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::message::{DeliveryResult, Message as _, Timestamp};
-use rdkafka::producer::{BaseProducer, BaseRecord, NoCustomPartitioner, Producer as _, ProducerContext};
+use rdkafka::producer::{BaseProducer, BaseRecord, NoCustomPartitioner, ProducerContext};
 use rdkafka::types::RDKafkaErrorCode as Code;
 use rdkafka::{ClientContext, Statistics};
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::drift::Drift;
 use super::queue::{Entry, Queues};
-use super::{Delivery, Urgency};
+use super::{Delivery, RefusedReason, Urgency};
 use crate::clock;
 use crate::kafka::cluster::{Cluster, log_line};
 use crate::kafka::fault::{Fault, FaultKind, kind_of_code};
@@ -23,6 +23,8 @@ use crate::limits;
 /// How long the thread serves the producer before it looks at held queues and at the stop sign. Not shorter: rdkafka's `poll` spins through
 /// the last millisecond of each call (TRAPS K17).
 const TURN: Duration = Duration::from_millis(250);
+/// How often a flush looks whether anything is awaited still.
+const FLUSH_LOOK: Duration = Duration::from_millis(50);
 /// The least time between two producers: a fault at birth must not spin.
 const REBIRTH: Duration = Duration::from_secs(1);
 
@@ -152,9 +154,13 @@ impl Shared {
         self.lock().drift.shown(now_millis)
     }
 
-    pub(super) fn oldest_pending_age(&self) -> Option<Duration> {
-        let oldest = self.lock().queues.oldest();
-        oldest.map(|since| instant().saturating_duration_since(since))
+    pub(super) fn silent_for(&self) -> Option<Duration> {
+        let since = self.lock().queues.silent_since();
+        since.map(|since| instant().saturating_duration_since(since))
+    }
+
+    pub(super) fn refusing(&self) -> Vec<(Arc<str>, RefusedReason)> {
+        self.lock().queues.refusing(instant())
     }
 
     pub(super) fn trouble(&self) -> Option<Fault> {
@@ -166,22 +172,18 @@ impl Shared {
     }
 
     pub(super) fn wait_until_empty(&self, within: Duration) -> bool {
-        let state = self.lock();
-        let waited = self.emptied.wait_timeout_while(state, within, |state| state.queues.pending() > 0);
-        waited.unwrap_or_else(PoisonError::into_inner).0.queues.pending() == 0
-    }
-
-    pub(super) fn warm_up(&self, topic: &str, within: Duration) -> Result<(), Fault> {
-        let Some(producer) = self.lock().producer.clone() else { return Ok(()) };
-        let doing = || format!("looking up {topic}");
-        let metadata = producer.client().fetch_metadata(Some(topic), within).map_err(|error| Fault::of(&error, &doing()))?;
-        match metadata.topics().iter().find_map(rdkafka::metadata::MetadataTopic::error) {
-            Some(error) => {
-                let code = Code::from(error);
-                Err(Fault::new(kind_of_code(code), format!("{}: {code}", doing())))
+        let began = instant();
+        let mut state = self.lock();
+        while state.queues.awaited() > 0 {
+            let left = within.saturating_sub(instant().saturating_duration_since(began));
+            if left.is_zero() {
+                break;
             }
-            None => Ok(()),
+            // Nobody says so when the last that is awaited turns out to be refused: looked at now and then.
+            let waited = self.emptied.wait_timeout(state, left.min(FLUSH_LOOK));
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
+        state.queues.pending() == 0
     }
 
     /// Hands the producer all of this queue that may go out. Called with the lock held, so that no later record passes by.
@@ -205,6 +207,8 @@ impl Shared {
         let mut state = self.lock();
         if state.generation == generation {
             self.settle(&mut state, place, number, answer);
+            // Where records go one by one, the next has waited for this.
+            self.send_from(&mut state, place.0, place.1);
         }
     }
 
@@ -220,11 +224,15 @@ impl Shared {
             {
                 state.drift.note(delivery.written_at, appended_at, clock::wall_millis());
             }
-            // The receiver goes first only when the whole lane is torn down; then nobody waits for outcomes.
-            let _torn_down = self.outcomes.send(delivery);
-            if state.queues.pending() == 0 {
-                self.emptied.notify_all();
-            }
+            self.tell(state, delivery);
+        }
+    }
+
+    fn tell(&self, state: &State, delivery: Delivery) {
+        // The receiver goes first only when the whole lane is torn down; then nobody waits for outcomes.
+        let _torn_down = self.outcomes.send(delivery);
+        if state.queues.pending() == 0 {
+            self.emptied.notify_all();
         }
     }
 
@@ -253,7 +261,11 @@ impl Shared {
         if state.closed {
             return false;
         }
-        for (topic, partition) in state.queues.release(instant()) {
+        let (released, refused) = state.queues.release(instant());
+        for delivery in refused {
+            self.tell(&state, delivery);
+        }
+        for (topic, partition) in released {
             self.send_from(&mut state, &topic, partition);
         }
         true

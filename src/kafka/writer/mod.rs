@@ -3,8 +3,9 @@
 //! What was written stays here until Kafka acknowledges it (acks=all), in one queue per topic and partition. librdkafka itself
 //! retries for ever (`message.timeout.ms=0`, K4) and keeps order by idempotence; what it hands back all the same is held, and
 //! that queue is sent again in order. When the producer object is spent (a fatal error, K7) a new one takes its place and gets
-//! all that is unacknowledged, in order: so a record may be stored twice (K5), never lost, and readers go by event id. Only a
-//! fault that lasts (too large, not authorised, topic gone) comes back to the caller, as [`Outcome::Refused`].
+//! all that is unacknowledged, in order: so a record may be stored twice (K5), never lost, and readers go by event id. A record that
+//! Kafka will not have (too large, invalid) comes back to the caller, as [`Outcome::Refused`]. Where the destination refuses (not
+//! authorised, topic gone), what is needed is tried again for ever, the caller is told once ([`Outcome::Held`]), and no other topic waits.
 //!
 //! Outcomes are taken from [`Deliveries`], by awaiting (lanes) or by polling (the detector's thread).
 
@@ -43,6 +44,8 @@ pub struct Outgoing {
     pub key: String,
     /// The record's value.
     pub payload: Vec<u8>,
+    /// Whether it is kept where its destination refuses. What is not is given up then, as [`Outcome::Refused`].
+    pub needed: bool,
 }
 
 /// What became of a record.
@@ -50,19 +53,30 @@ pub struct Outgoing {
 pub struct Delivery {
     /// The ticket under which it was written.
     pub ticket: Ticket,
+    /// Where to.
+    pub topic: Arc<str>,
     /// What became of it.
     pub outcome: Outcome,
     /// When it was handed to the writer, by our clock; milliseconds since the epoch.
     pub written_at: i64,
 }
 
-/// Stored, or refused for good.
+impl Delivery {
+    /// Whether nothing more will be said of the record.
+    pub fn is_over(&self) -> bool {
+        !matches!(self.outcome, Outcome::Held(_))
+    }
+}
+
+/// Stored, refused for good, or held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// All replicas in sync have it.
     Stored,
     /// Kafka will not have it, now or later; nothing was stored. The caller quarantines it, or goes unready and says so.
     Refused(RefusedReason),
+    /// Its destination refuses; it is kept and tried again, and its end comes later. Said once.
+    Held(RefusedReason),
 }
 
 /// Why Kafka will not have a record.
@@ -72,9 +86,9 @@ pub enum RefusedReason {
     TooLarge,
     /// The record: the broker calls it invalid, or a policy of the broker forbids it.
     Invalid,
-    /// The destination: our principal may not write there. Tried for [`limits::WRITER_REFUSED_MILLIS`] first.
+    /// The destination: our principal may not write there. Said after [`limits::WRITER_REFUSED_MILLIS`].
     NotAuthorised,
-    /// The destination: no such topic or partition. Tried for [`limits::WRITER_REFUSED_MILLIS`] first.
+    /// The destination: no such topic or partition. Said after [`limits::WRITER_REFUSED_MILLIS`].
     TopicGone,
 }
 
@@ -90,11 +104,6 @@ impl RefusedReason {
             Self::NotAuthorised => "not_authorised",
             Self::TopicGone => "topic_gone",
         }
-    }
-
-    /// Whether another record would fare no better: the destination is at fault, not this record.
-    pub fn is_of_destination(self) -> bool {
-        matches!(self, Self::NotAuthorised | Self::TopicGone)
     }
 }
 
@@ -179,9 +188,20 @@ impl Writer {
         self.shared.clock_off(clock::wall_millis())
     }
 
-    /// For how long the oldest of them has waited.
-    pub fn oldest_pending_age(&self) -> Option<Duration> {
-        self.shared.oldest_pending_age()
+    /// For how long Kafka has settled nothing of a partition that records wait for; the longest of all partitions. Those that refuse are
+    /// not silent.
+    pub fn silent_for(&self) -> Option<Duration> {
+        self.shared.silent_for()
+    }
+
+    /// Topics that refuse what waits for them, and why.
+    pub fn refusing(&self) -> Vec<(Arc<str>, RefusedReason)> {
+        self.shared.refusing()
+    }
+
+    /// Whether the writer's thread has died: nothing is stored any more.
+    pub fn has_died(&self) -> bool {
+        self.thread.as_ref().is_none_or(JoinHandle::is_finished)
     }
 
     /// What keeps records from being stored at this moment, in words for the operator; none when the newest answer was good.
@@ -189,16 +209,8 @@ impl Writer {
         self.shared.trouble()
     }
 
-    /// Learns where these topics live, so that the first record need not wait for it. Blocks for up to `within` each: call it
-    /// from a thread that may wait.
-    ///
-    /// # Errors
-    /// The [`Fault`] of the first topic that could not be looked up; the writer works all the same.
-    pub fn warm_up(&self, topics: &[&str], within: Duration) -> Result<(), Fault> {
-        topics.iter().try_for_each(|topic| self.shared.warm_up(topic, within))
-    }
-
-    /// Waits until Kafka has answered for every record; false if that took longer than `within`.
+    /// Waits until Kafka has answered for every record, but for those whose destination refuses; false if that took longer than `within`, or
+    /// where any is left.
     pub fn flush(&self, within: Duration) -> bool {
         self.shared.wait_until_empty(within)
     }
@@ -225,8 +237,10 @@ impl Deliveries {
     /// The next outcomes, awaited, in order: as many as are there, up to `limit`. None once the writer is dropped and everything is taken.
     /// Cancel-safe.
     pub async fn next_many(&mut self, outcomes: &mut Vec<Delivery>, limit: usize) -> usize {
+        let before = outcomes.len();
         let count = self.receiver.recv_many(outcomes, limit).await;
-        self.occupied.fetch_sub(count, Ordering::Relaxed);
+        let over = outcomes.iter().skip(before).filter(|delivery| delivery.is_over()).count();
+        self.occupied.fetch_sub(over, Ordering::Relaxed);
         count
     }
 
@@ -243,7 +257,7 @@ impl Deliveries {
     }
 
     fn taken(&self, delivery: Option<Delivery>) -> Option<Delivery> {
-        if delivery.is_some() {
+        if delivery.as_ref().is_some_and(Delivery::is_over) {
             self.occupied.fetch_sub(1, Ordering::Relaxed);
         }
         delivery

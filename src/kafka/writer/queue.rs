@@ -1,7 +1,8 @@
 //! What a writer still owes: one queue per topic and partition, in the order of writing, until Kafka answers.
 //!
 //! No Kafka client in here: the queue says what to send, and is told what came of it. A queue is *held* after a fault that
-//! passes: nothing more is sent, what is under way comes home, then all of it goes out again in order.
+//! passes: nothing more is sent, what is under way comes home, then all of it goes out again in order. So it is while its destination
+//! refuses, for ever: what is needed stays, and who wrote it is told once.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -15,6 +16,10 @@ use crate::limits;
 
 /// How long a held queue waits before it goes out again.
 const HELD_FOR: Duration = Duration::from_millis(200);
+/// And where the destination refuses, or calls a record invalid: somebody has to mend something first.
+const REFUSED_FOR: Duration = Duration::from_secs(1);
+/// A destination that refuses for so long is said to.
+const REFUSED_SAID_AFTER: Duration = Duration::from_millis(limits::WRITER_REFUSED_MILLIS);
 
 /// One record that Kafka has not answered for.
 pub(super) struct Entry {
@@ -27,14 +32,27 @@ pub(super) struct Entry {
     written_at: Instant,
     /// By the wall clock; milliseconds since the epoch.
     written_at_millis: i64,
+    needed: bool,
+    /// Whether its writer knows that the destination refuses.
+    told: bool,
+    /// Whether it went out with no other beside it: Kafka refuses a whole batch for one record of it.
+    alone: bool,
+    /// How often it was refused when it went alone.
+    refusals: u32,
 }
 
 impl Entry {
     #[allow(clippy::disallowed_methods, reason = "ages of waiting records are measured, not decided by")]
     pub(super) fn new(ticket: Ticket, record: Outgoing, partition: Partition, now_millis: i64) -> Self {
-        let Outgoing { topic, key, payload, .. } = record;
+        let Outgoing { topic, key, payload, needed, .. } = record;
         let (written_at, written_at_millis) = (Instant::now(), now_millis);
-        Self { number: 0, ticket, topic, partition: partition.0, key, payload, written_at, written_at_millis }
+        let partition = partition.0;
+        let (told, alone, refusals) = (false, false, 0);
+        Self { number: 0, ticket, topic, partition, key, payload, written_at, written_at_millis, needed, told, alone, refusals }
+    }
+
+    fn delivery(&self, outcome: Outcome) -> Delivery {
+        Delivery { ticket: self.ticket, topic: Arc::clone(&self.topic), outcome, written_at: self.written_at_millis }
     }
 }
 
@@ -43,8 +61,8 @@ impl Entry {
 pub(super) enum Verdict {
     /// The record itself is at fault.
     Refuse(RefusedReason),
-    /// The destination is at fault: tried again for a while, because topics vanish from metadata for moments (K6).
-    RefuseLater(RefusedReason),
+    /// The destination is at fault: tried again for ever, and said after a while, because topics vanish from metadata for moments (K6).
+    Hold(RefusedReason),
     /// Goes by itself.
     Retry,
     /// The producer is spent.
@@ -58,9 +76,9 @@ pub(super) fn verdict(code: Code) -> Verdict {
         Code::InvalidRecord | Code::InvalidTimestamp | Code::PolicyViolation | Code::InvalidArgument => {
             Verdict::Refuse(RefusedReason::Invalid)
         }
-        Code::TopicAuthorizationFailed | Code::ClusterAuthorizationFailed => Verdict::RefuseLater(RefusedReason::NotAuthorised),
+        Code::TopicAuthorizationFailed | Code::ClusterAuthorizationFailed => Verdict::Hold(RefusedReason::NotAuthorised),
         Code::UnknownTopic | Code::UnknownTopicOrPartition | Code::UnknownPartition | Code::InvalidTopic => {
-            Verdict::RefuseLater(RefusedReason::TopicGone)
+            Verdict::Hold(RefusedReason::TopicGone)
         }
         Code::Fatal | Code::GaplessGuarantee | Code::Fenced => Verdict::Spent,
         _other => Verdict::Retry,
@@ -77,13 +95,45 @@ struct Queue {
     under_way: usize,
     /// While set: nothing more goes out until that time, and until nothing is under way.
     held_until: Option<Instant>,
-    /// Since when the destination refuses.
-    refused_since: Option<Instant>,
+    /// Since when the destination refuses, and why.
+    refused: Option<(Instant, RefusedReason)>,
+    /// Entries below this number go one by one: one of them is refused, and it is not known which.
+    alone_below: usize,
+    /// When Kafka last settled a record of it.
+    settled_at: Option<Instant>,
 }
 
 impl Queue {
-    fn hold(&mut self, now: Instant) {
-        self.held_until.get_or_insert(now + HELD_FOR);
+    fn hold(&mut self, until: Instant) {
+        self.held_until.get_or_insert(until);
+    }
+
+    /// Why the destination refuses, if it has for long enough to say so.
+    fn refuses(&self, now: Instant) -> Option<RefusedReason> {
+        self.refused.filter(|(since, _)| now.duration_since(*since) >= REFUSED_SAID_AFTER).map(|(_, reason)| reason)
+    }
+
+    /// Since when Kafka has settled nothing of what waits here. One that refuses is not silent.
+    fn silent_since(&self) -> Option<Instant> {
+        let oldest = self.entries.front().filter(|_| self.refused.is_none())?;
+        Some(self.settled_at.map_or(oldest.written_at, |settled_at| settled_at.max(oldest.written_at)))
+    }
+
+    /// Whether a further entry may go out: one that goes alone waits until nothing is under way, and so does the one behind it.
+    fn may_send(&self) -> bool {
+        let Some(next) = self.entries.get(self.sent).filter(|_| self.held_until.is_none()) else { return false };
+        let behind_one_alone = self.sent > 0 && self.entries[self.sent - 1].alone;
+        self.under_way == 0 || !(next.number < self.alone_below || behind_one_alone)
+    }
+
+    /// Tells who waits that the destination refuses, once; what is not needed is given up.
+    fn tell_refused(&mut self, reason: RefusedReason, said: &mut Vec<Delivery>) {
+        self.entries.retain_mut(|entry| {
+            if !std::mem::replace(&mut entry.told, true) {
+                said.push(entry.delivery(if entry.needed { Outcome::Held(reason) } else { Outcome::Refused(reason) }));
+            }
+            entry.needed
+        });
     }
 }
 
@@ -110,8 +160,21 @@ impl Queues {
         self.pending
     }
 
-    pub(super) fn oldest(&self) -> Option<Instant> {
-        self.queues().filter_map(|queue| queue.entries.front()).map(|entry| entry.written_at).min()
+    pub(super) fn silent_since(&self) -> Option<Instant> {
+        self.queues().filter_map(Queue::silent_since).min()
+    }
+
+    /// Topics that refuse what waits for them, and why.
+    pub(super) fn refusing(&self, now: Instant) -> Vec<(Arc<str>, RefusedReason)> {
+        let why = |queues: &BTreeMap<u32, Queue>| {
+            queues.values().filter(|queue| !queue.entries.is_empty()).find_map(|queue| queue.refuses(now))
+        };
+        self.topics.iter().filter_map(|(topic, queues)| Some((Arc::clone(topic), why(queues)?))).collect()
+    }
+
+    /// Records that Kafka may settle at any moment: those whose destination does not refuse.
+    pub(super) fn awaited(&self) -> usize {
+        self.queues().filter(|queue| queue.refused.is_none()).map(|queue| queue.entries.len()).sum()
     }
 
     fn queues(&self) -> impl Iterator<Item = &Queue> {
@@ -125,12 +188,14 @@ impl Queues {
     /// The next record of this queue that may go out; counts as sent from here on.
     pub(super) fn next_to_send(&mut self, topic: &str, partition: u32) -> Option<&Entry> {
         let queue = self.queue(topic, partition)?;
-        if queue.held_until.is_some() || queue.sent >= queue.entries.len() {
+        if !queue.may_send() {
             return None;
         }
         queue.sent += 1;
         queue.under_way += 1;
-        queue.entries.get(queue.sent - 1)
+        let entry = queue.entries.get_mut(queue.sent - 1)?;
+        entry.alone = entry.number < queue.alone_below;
+        Some(entry)
     }
 
     /// Takes an answer for one sent record. A delivery if it is settled; none if it will go out again.
@@ -141,48 +206,63 @@ impl Queues {
         answer: Result<(), Code>,
         now: Instant,
     ) -> Option<Delivery> {
+        let next_number = self.next_number;
         let queue = self.queue(topic, partition)?;
         let at = queue.entries.binary_search_by_key(&number, |entry| entry.number).ok()?;
         queue.under_way = queue.under_way.saturating_sub(1);
-        let refused = match answer.map_err(verdict) {
-            Ok(()) => {
-                queue.refused_since = None;
-                None
-            }
-            Err(Verdict::Refuse(reason)) => Some(reason),
-            Err(Verdict::RefuseLater(reason)) => {
-                let since = *queue.refused_since.get_or_insert(now);
-                if now.duration_since(since) < Duration::from_millis(limits::WRITER_REFUSED_MILLIS) {
-                    queue.hold(now);
+        let verdict = answer.map_err(verdict);
+        let entry = queue.entries.get_mut(at)?;
+        if let Err(Verdict::Hold(reason)) = verdict {
+            queue.refused.get_or_insert((now, reason)).1 = reason;
+            queue.hold(now + REFUSED_FOR);
+            return None;
+        }
+        queue.refused = None;
+        let outcome = match verdict {
+            Ok(()) => Outcome::Stored,
+            Err(Verdict::Refuse(reason)) => {
+                let wait = if entry.alone && reason == RefusedReason::Invalid { REFUSED_FOR } else { HELD_FOR };
+                entry.refusals += u32::from(entry.alone);
+                let believed = if reason == RefusedReason::Invalid { limits::WRITER_INVALID_TRIES } else { 1 };
+                if entry.refusals < believed {
+                    queue.alone_below = next_number;
+                    queue.hold(now + wait);
                     return None;
                 }
-                Some(reason)
+                Outcome::Refused(reason)
             }
-            Err(Verdict::Retry | Verdict::Spent) => {
-                queue.hold(now);
+            Err(Verdict::Retry | Verdict::Spent | Verdict::Hold(_)) => {
+                queue.hold(now + HELD_FOR);
                 return None;
             }
         };
+        queue.settled_at = Some(now);
         let entry = queue.entries.remove(at)?;
         queue.sent = queue.sent.saturating_sub(1);
         self.pending -= 1;
-        let outcome = refused.map_or(Outcome::Stored, Outcome::Refused);
-        Some(Delivery { ticket: entry.ticket, outcome, written_at: entry.written_at_millis })
+        Some(entry.delivery(outcome))
     }
 
-    /// Lets go of what is held and due, and names those queues so that they are sent again.
-    pub(super) fn release(&mut self, now: Instant) -> Vec<(Arc<str>, u32)> {
-        let mut released = Vec::new();
+    /// Lets go of what is held and due, and names those queues so that they are sent again; and says what their destinations refuse.
+    pub(super) fn release(&mut self, now: Instant) -> (Vec<(Arc<str>, u32)>, Vec<Delivery>) {
+        let (mut released, mut said) = (Vec::new(), Vec::new());
         for (topic, partitions) in &mut self.topics {
+            // What one partition has shown for long enough, the others need not show anew.
+            let known = partitions.values().find_map(|queue| queue.refuses(now));
             for (partition, queue) in partitions {
                 if queue.held_until.is_some_and(|until| until <= now && queue.under_way == 0) {
                     queue.held_until = None;
                     queue.sent = 0;
+                    if let Some(reason) = known.filter(|_| queue.refused.is_some()) {
+                        let waited = queue.entries.len();
+                        queue.tell_refused(reason, &mut said);
+                        self.pending -= waited - queue.entries.len();
+                    }
                     released.push((Arc::clone(topic), *partition));
                 }
             }
         }
-        released
+        (released, said)
     }
 
     /// The producer is gone and answers for nothing any more: everything goes out again.

@@ -24,7 +24,13 @@ fn open(cluster: &Cluster) -> (Writer, Deliveries) {
 }
 
 fn outgoing(topic: &str, partition: u32, payload: &[u8]) -> Outgoing {
-    Outgoing { topic: Arc::from(topic), partition: Some(Partition(partition)), key: "dev-1".into(), payload: payload.to_vec() }
+    Outgoing {
+        topic: Arc::from(topic),
+        partition: Some(Partition(partition)),
+        key: "dev-1".into(),
+        payload: payload.to_vec(),
+        needed: true,
+    }
 }
 
 /// What the topic holds, per partition in order.
@@ -51,7 +57,7 @@ fn records_are_stored_in_order_and_answered_for() {
         writer.write(Ticket(n), outgoing("t", (n % 3) as u32, n.to_string().as_bytes()));
     }
     assert!(writer.flush(WITHIN));
-    assert_eq!((writer.pending(), writer.oldest_pending_age(), writer.trouble()), (0, None, None));
+    assert_eq!((writer.pending(), writer.silent_for(), writer.trouble()), (0, None, None));
     assert_eq!(writer.clock_off(), 0, "the embedded broker's time is none");
     let mut answered = drain(&mut deliveries);
     answered.sort_by_key(|delivery| delivery.ticket);
@@ -157,27 +163,146 @@ fn a_held_queue_waits_until_all_came_home_and_goes_out_again_in_order() {
     let (now, later) = (start(), start() + Duration::from_secs(1));
     let mut queues = sent(3);
     assert_eq!(queues.answered(("t", 0), 0, Err(Code::NetworkException), now), None);
-    assert!(queues.release(later).is_empty(), "two are still under way");
+    assert!(queues.release(later).0.is_empty(), "two are still under way");
     assert!(queues.answered(("t", 0), 1, Ok(()), now).is_some());
     assert_eq!(queues.answered(("t", 0), 2, Err(Code::NetworkException), now), None);
-    assert!(queues.release(now).is_empty(), "not due");
-    assert_eq!(queues.release(later).len(), 1);
+    assert!(queues.release(now).0.is_empty(), "not due");
+    assert_eq!(queues.release(later).0.len(), 1);
     let again: Vec<_> = std::iter::from_fn(|| queues.next_to_send("t", 0).map(|entry| entry.number)).collect();
     assert_eq!(again, [0, 2]);
     assert_eq!(queues.pending(), 2);
 }
 
+/// The outcomes of deliveries, by ticket.
+fn outcomes(deliveries: &[Delivery]) -> Vec<(u64, Outcome)> {
+    deliveries.iter().map(|delivery| (delivery.ticket.0, delivery.outcome)).collect()
+}
+
+/// Everything that may go out now; its numbers.
+fn goes_out(queues: &mut Queues) -> Vec<usize> {
+    std::iter::from_fn(|| queues.next_to_send("t", 0).map(|entry| entry.number)).collect()
+}
+
 #[test]
-fn a_missing_topic_is_tried_for_a_while_before_its_records_are_refused() {
-    let (now, late) = (start(), start() + Duration::from_millis(limits::WRITER_REFUSED_MILLIS) + Duration::from_secs(1));
+fn a_topic_that_refuses_keeps_what_is_needed_and_says_so_once() {
+    let (now, gone) = (start(), Outcome::Held(RefusedReason::TopicGone));
     let mut queues = sent(2);
-    assert_eq!(queues.answered(("t", 0), 0, Err(Code::UnknownTopicOrPartition), now), None);
-    assert_eq!(queues.answered(("t", 0), 1, Err(Code::UnknownTopicOrPartition), now), None);
-    assert_eq!(queues.release(late).len(), 1);
-    assert_eq!(queues.next_to_send("t", 0).map(|entry| entry.number), Some(0));
-    let refused = queues.answered(("t", 0), 0, Err(Code::UnknownTopicOrPartition), late).unwrap();
-    assert_eq!(refused, Delivery { ticket: Ticket(0), outcome: Outcome::Refused(RefusedReason::TopicGone), written_at: 0 });
-    assert_eq!(queues.next_to_send("t", 0).map(|entry| entry.number), Some(1));
+    let beat = Outgoing { needed: false, ..outgoing("t", 0, b"x") };
+    queues.push(Entry::new(Ticket(2), beat, Partition(0), 0));
+    for number in 0..2 {
+        assert_eq!(queues.answered(("t", 0), number, Err(Code::UnknownTopicOrPartition), now), None);
+    }
+    let after = |seconds| now + Duration::from_secs(seconds);
+    assert_eq!(queues.release(after(1)).1, [], "topics vanish for moments");
+    assert_eq!((goes_out(&mut queues), queues.refusing(after(1))), (vec![0, 1, 2], vec![]));
+    for number in 0..3 {
+        assert_eq!(queues.answered(("t", 0), number, Err(Code::UnknownTopicOrPartition), after(1)), None);
+    }
+    let (released, said) = queues.release(after(5));
+    assert_eq!(outcomes(&said), [(0, gone), (1, gone), (2, Outcome::Refused(RefusedReason::TopicGone))]);
+    assert_eq!((released.len(), queues.pending(), queues.silent_since()), (1, 2, None));
+    assert_eq!(queues.refusing(after(5)), [(Arc::from("t"), RefusedReason::TopicGone)]);
+    assert_eq!(goes_out(&mut queues), [0, 1], "and tried again all the same");
+    assert_eq!(queues.answered(("t", 0), 0, Err(Code::TopicAuthorizationFailed), after(5)), None);
+    assert_eq!(queues.answered(("t", 0), 1, Err(Code::TopicAuthorizationFailed), after(5)), None);
+    assert_eq!(queues.release(after(7)).1, [], "said before");
+    assert_eq!(goes_out(&mut queues), [0, 1]);
+    let stored: Vec<_> = (0..2).filter_map(|number| queues.answered(("t", 0), number, Ok(()), after(7))).collect();
+    assert_eq!(outcomes(&stored), [(0, Outcome::Stored), (1, Outcome::Stored)]);
+    assert_eq!((queues.pending(), queues.refusing(after(7))), (0, vec![]));
+}
+
+#[test]
+fn what_one_partition_has_shown_the_others_need_not_show_anew() {
+    let (now, after) = (start(), |seconds| start() + Duration::from_secs(seconds));
+    let mut queues = sent(1);
+    assert_eq!(queues.answered(("t", 0), 0, Err(Code::TopicAuthorizationFailed), now), None);
+    assert_eq!(queues.release(after(5)).1.len(), 1);
+    queues.push(Entry::new(Ticket(1), outgoing("t", 1, b"x"), Partition(1), 0));
+    assert!(queues.next_to_send("t", 1).is_some());
+    assert_eq!(queues.answered(("t", 1), 1, Err(Code::TopicAuthorizationFailed), after(5)), None);
+    assert_eq!(outcomes(&queues.release(after(7)).1), [(1, Outcome::Held(RefusedReason::NotAuthorised))]);
+}
+
+#[test]
+fn a_batch_that_is_too_large_is_no_word_about_its_records() {
+    let (now, later) = (start(), start() + Duration::from_secs(1));
+    let mut queues = sent(3);
+    for number in 0..3 {
+        assert_eq!(queues.answered(("t", 0), number, Err(Code::MessageSizeTooLarge), now), None);
+    }
+    assert_eq!(queues.release(later).0.len(), 1);
+    queues.push(Entry::new(Ticket(3), outgoing("t", 0, b"x"), Partition(0), 0));
+    assert_eq!(goes_out(&mut queues), [0], "one by one");
+    assert_eq!(outcomes(queues.answered(("t", 0), 0, Ok(()), later).as_slice()), [(0, Outcome::Stored)]);
+    assert_eq!(goes_out(&mut queues), [1]);
+    let refused = queues.answered(("t", 0), 1, Err(Code::MessageSizeTooLarge), later);
+    assert_eq!(outcomes(refused.as_slice()), [(1, Outcome::Refused(RefusedReason::TooLarge))], "it went alone");
+    assert_eq!(goes_out(&mut queues), [2], "what came later stays behind it");
+    queues.push(Entry::new(Ticket(4), outgoing("t", 0, b"x"), Partition(0), 0));
+    assert!(queues.answered(("t", 0), 2, Ok(()), later).is_some());
+    assert_eq!(goes_out(&mut queues), [3, 4], "together again");
+}
+
+#[test]
+fn a_record_is_not_given_up_on_one_word_that_it_is_invalid() {
+    let mut now = start();
+    let mut queues = sent(1);
+    for _ in 0..limits::WRITER_INVALID_TRIES {
+        assert_eq!(queues.answered(("t", 0), 0, Err(Code::InvalidTimestamp), now), None);
+        now += Duration::from_secs(1);
+        assert_eq!(queues.release(now).0.len(), 1);
+        assert_eq!(goes_out(&mut queues), [0]);
+    }
+    let refused = queues.answered(("t", 0), 0, Err(Code::InvalidTimestamp), now);
+    assert_eq!(outcomes(refused.as_slice()), [(0, Outcome::Refused(RefusedReason::Invalid))]);
+}
+
+#[test]
+fn a_topic_that_refuses_holds_up_no_other_and_is_served_when_it_is_mended() {
+    let (mock, cluster) = mock();
+    mock.create_topic("c", 3, 1).unwrap();
+    mock.topic_error("c", RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED).unwrap();
+    let (writer, mut deliveries) = open(&cluster);
+    writer.write(Ticket(0), outgoing("c", 0, b"press"));
+    let held = deliveries.blocking_next().unwrap();
+    assert_eq!((held.ticket, held.outcome), (Ticket(0), Outcome::Held(RefusedReason::NotAuthorised)));
+    assert_eq!(writer.refusing(), [(Arc::from("c"), RefusedReason::NotAuthorised)]);
+    writer.write(Ticket(1), outgoing("t", 0, b"elsewhere"));
+    assert_eq!(deliveries.blocking_next().unwrap().ticket, Ticket(1));
+    assert_eq!(writer.silent_for(), None, "it answers");
+    let began = start();
+    assert!(!writer.flush(WITHIN) && start() - began < WITHIN / 2, "whoever ends does not wait for it");
+    mock.topic_error("c", RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR).unwrap();
+    let stored = deliveries.blocking_next().unwrap();
+    assert_eq!((stored.ticket, stored.outcome, writer.refusing()), (Ticket(0), Outcome::Stored, vec![]));
+}
+
+#[test]
+fn one_partition_without_a_leader_shows_while_the_others_answer() {
+    let (mock, cluster) = mock();
+    mock.partition_leader("t", 0, None).unwrap();
+    let (writer, mut deliveries) = open(&cluster);
+    writer.write(Ticket(0), outgoing("t", 0, b"x"));
+    let written_at = start();
+    for n in 1..4 {
+        writer.write(Ticket(n), outgoing("t", 1, b"x"));
+        assert_eq!(deliveries.blocking_next().unwrap().ticket, Ticket(n));
+    }
+    assert!(writer.silent_for().unwrap() >= start() - written_at);
+}
+
+#[test]
+fn a_writer_whose_thread_is_gone_is_known_to_be_dead() {
+    let (_mock, cluster) = mock();
+    let (writer, _deliveries) = open(&cluster);
+    assert!(!writer.has_died());
+    writer.shared.close();
+    let began = start();
+    while !writer.has_died() {
+        assert!(start() - began < WITHIN);
+        std::thread::yield_now();
+    }
 }
 
 #[test]
