@@ -19,6 +19,10 @@ use crate::shutdown::{Ending, Shutdown};
 /// How long the start waits for Kafka before it says so; it goes on waiting.
 const KAFKA_WITHIN: Duration = Duration::from_secs(10);
 
+/// What to do about options that no client takes.
+pub(super) const OPTIONS_MEND: &str = "correct it under [kafka.options]; librdkafka's CONFIGURATION.md lists all properties, and TLS is \
+    not in this version";
+
 /// Options of `run`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  lonewatch topics create && lonewatch rules apply rules && lonewatch run")]
@@ -90,7 +94,7 @@ pub(super) fn start_and_wait(config: &ConfigOpts, roles: Roles) -> Result<(), Re
     outcome
 }
 
-/// Kafka, as configured; its password from the file that is named.
+/// Kafka, as configured; its password from the file that is named. Options that no client takes are refused here, where no waiting helps.
 pub(super) fn cluster(settings: &Settings) -> Result<Cluster, Refusal> {
     let mut options = settings.kafka.options.clone();
     if let Some(path) = &settings.kafka.password_file {
@@ -99,7 +103,9 @@ pub(super) fn cluster(settings: &Settings) -> Result<Cluster, Refusal> {
         })?;
         options.insert("sasl.password".to_owned(), password.trim_end_matches(['\r', '\n']).to_owned());
     }
-    Ok(Cluster::new(&settings.kafka.brokers, options))
+    let cluster = Cluster::new(&settings.kafka.brokers, options);
+    cluster.try_options().map_err(|fault| Refusal::new(Entry::KafkaSettings, format!("{fault}. Mend: {OPTIONS_MEND}")))?;
+    Ok(cluster)
 }
 
 /// The sections of the configuration that the roles need.
