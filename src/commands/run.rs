@@ -9,7 +9,7 @@ use crate::config::{DetectSettings, IngestSettings, Settings};
 use crate::health::Health;
 use crate::ids::CentreName;
 use crate::ingest::{self, Ground, Ingester};
-use crate::kafka::{Cluster, Fault, Topic, TopicNames, check_topics};
+use crate::kafka::{Cluster, Fault, Reached, Topic, TopicNames, check_topics, reach};
 use crate::logging;
 use crate::outbox::{self, DetectorParts, detect};
 use crate::rulebooks::Rulebooks;
@@ -18,6 +18,17 @@ use crate::shutdown::{Ending, Shutdown};
 
 /// How long the start waits for Kafka before it says so; it goes on waiting.
 const KAFKA_WITHIN: Duration = Duration::from_secs(10);
+
+/// Kafka, and who answers there now: for commands that an operator waits for.
+pub(super) fn answering(settings: &Settings) -> Result<(Cluster, Reached), Failure> {
+    let cluster = cluster(settings)?;
+    let reached = reach(&cluster, KAFKA_WITHIN).map_err(|fault| {
+        let mend = "are the brokers running, are kafka.brokers and the network right? `lonewatch check --only kafka` looks";
+        Failure::new(format!("no Kafka broker answers at {} ({fault}). Mend: {mend}", cluster.brokers()))
+            .see(Entry::KafkaUnreachable)
+    })?;
+    Ok((cluster, reached))
+}
 
 /// What to do about options that no client takes.
 pub(super) const OPTIONS_MEND: &str = "correct it under [kafka.options]; librdkafka's CONFIGURATION.md lists all properties, and TLS is \

@@ -2,6 +2,7 @@
 //!
 //! One binary for all scenarios, so that librdkafka is linked once and one Kafka serves all; `rig` holds the machinery.
 
+mod alerts_topic_made_anew;
 mod check;
 mod check_device;
 mod constant_payload;

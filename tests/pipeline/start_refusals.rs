@@ -1,5 +1,7 @@
 //! What would make lonewatch wrong keeps it from starting, and says what is, what must be, and what mends it; all of it at once.
 
+use std::time::Duration;
+
 use crate::rig::{PARTITIONS, Rules, Site, World, timed};
 
 #[test]
@@ -73,5 +75,20 @@ fn kafka_options_that_no_client_takes_are_refused_instead_of_waited_for() {
             assert!(!status.success() && said.contains(property) && said.contains("[kafka.options]"), "{command:?}: {said}");
             assert!(said.contains("docs/RUNBOOK.md#kafka-settings"), "{command:?}: {said}");
         }
+    }
+}
+
+#[test]
+fn commands_say_within_seconds_which_kafka_does_not_answer() {
+    let site = Site::new(World::new("commands-no-kafka"), &Rules::of(&["dev-1"]));
+    let said = site.refused(&["alerts", "follow", "--centre", "nowhere"]);
+    assert!(said.contains("no centre nowhere") && said.contains("[centres.nowhere]") && said.contains("rules apply"), "{said}");
+    site.configure(&site.configuration("main", PARTITIONS).replace(&site.world.kafka.bootstrap(), "127.0.0.1:1"));
+    let folder = site.rules_folder().display().to_string();
+    for command in [&["rules", "apply", &folder][..], &["topics", "create"], &["alerts", "follow", "--centre", "north"]] {
+        let (said, took) = timed(|| site.refused(command));
+        assert!(took < Duration::from_secs(12), "{command:?} took {took:?}");
+        assert!(said.contains("no Kafka broker answers at 127.0.0.1:1") && said.contains("Mend:"), "{said}");
+        assert!(said.contains("docs/RUNBOOK.md#kafka-unreachable"), "{said}");
     }
 }
