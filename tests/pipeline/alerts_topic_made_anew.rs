@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::rig::{Rules, Site, World, produce, wait_until};
 
-const SOON: Duration = Duration::from_secs(60);
+const SOON: Duration = Duration::from_mins(1);
 
 #[test]
 fn alerts_follow_begins_anew_with_a_topic_that_was_made_anew_and_says_so() {

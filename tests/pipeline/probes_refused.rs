@@ -49,10 +49,10 @@ fn one_refused_probe_of_several_is_named_and_ends_no_connection() {
     let options = MosquittoOptions { acl: Some(acl), ..MosquittoOptions::default() };
     let site = Site::new(World::with_mosquitto("one-probe-refused", &options), &Rules::of(&["dev-1"]));
     let role = site.launch("run");
-    let line = |text: &str, part: &str| text.lines().find(|line| line.starts_with(part)).unwrap_or_default().to_owned();
+    let of = |text: &str, part: &str| text.lines().find(|line| line.starts_with(part)).unwrap_or_default().to_owned();
     wait_for(SOON, "/readyz to name the one MQTT topic, twice", || {
         let (_, text) = role.get("/readyz");
-        let [lane, probes] = ["feed main lane reports:", "feed main probes:"].map(|part| line(&text, part));
+        let [lane, probes] = ["feed main lane reports:", "feed main probes:"].map(|part| of(&text, part));
         let says = |line: &str, words: &str| line.contains(words) && !line.contains("_probe-a/report");
         let both = says(&lane, "no probe of ours has come back on lw/v1/+/status for 10 s or more")
             && says(&lane, "publish on lw/v1/_probe-a/status in")
