@@ -13,7 +13,7 @@ use crate::time::{DAY_MILLIS, ProbeMillis};
 
 /// Why a text cannot be a name, in words that an operator can act on.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{text:?} is not a {what}: {rule}")]
+#[error("{text:?} is not {} {what}: {rule}", article(what))]
 pub struct NameFault {
     /// What the text should have been: `device id`, `tenant`, ...
     pub what: &'static str,
@@ -21,6 +21,10 @@ pub struct NameFault {
     pub text: String,
     /// The rule that it breaks.
     pub rule: &'static str,
+}
+
+fn article(noun: &str) -> &'static str {
+    if noun.starts_with(['a', 'e', 'i', 'o', 'u']) { "an" } else { "a" }
 }
 
 impl NameFault {

@@ -87,6 +87,12 @@ const _: () =
     assert!(TAKEN_OVER_SHOWN_MILLIS >= 3 * TAKEN_OVER_AWAY_MILLIS_MAX.cast_signed(), "the word stands between two take-overs");
 /// A publish that the broker refused is called so for this long after the last: several probes, and a receipt or two of a retry.
 pub const PUBLISH_REFUSED_SHOWN_MILLIS: i64 = 30_000;
+/// While receipts are refused one to nobody is tried this often: whether the access list is mended shows without a press.
+pub const RECEIPT_TRIED_MILLIS: i64 = 5_000;
+const _: () = assert!(
+    RECEIPT_TRIED_MILLIS * 2 <= PUBLISH_REFUSED_SHOWN_MILLIS,
+    "a refusal that lasts is seen again before it is forgotten"
+);
 /// Receipts waiting for the receipts connection. Past it the oldest is dropped and counted: the device repeats its press and gets the next.
 pub const RECEIPTS_WAITING_MAX: usize = 4_096;
 /// The longest MQTT topic that a lane looks at; longer ones are junk (and, on a duress filter, presses).

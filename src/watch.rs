@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::alert::{Alert, Heartbeat, Lane};
+use crate::alert::{Alert, FeedBeat, Heartbeat, Lane};
 use crate::ids::{AlertId, FeedName};
 use crate::limits;
 
@@ -35,8 +35,17 @@ pub struct Watch {
 struct Claim {
     detector: String,
     seen_at: i64,
+    /// None before the detector has read anything of the partition.
     now_behind_millis: Option<i64>,
-    feeds: BTreeMap<(FeedName, Lane), Option<i64>>,
+    feeds: BTreeMap<(FeedName, Lane), Heard>,
+}
+
+/// When a lane was last heard.
+#[derive(Clone, Copy, Debug)]
+enum Heard {
+    At(i64),
+    /// Never, as far as anybody has told; first said then.
+    NeverSince(i64),
 }
 
 /// What can be watched or not.
@@ -67,13 +76,18 @@ impl Watch {
         }
         self.partition_count = Some(beat.partition_count);
         for partition in &beat.partitions {
-            let feeds = partition.feeds.iter().map(|feed| ((feed.feed.clone(), feed.lane), feed.heard_behind_millis)).collect();
-            let claim = Claim {
-                detector: beat.detector.clone(),
-                seen_at: beat.at.min(now_millis),
-                now_behind_millis: partition.now_behind_millis,
-                feeds,
+            let seen_at = beat.at.min(now_millis);
+            let known = self.partitions.get(&partition.partition);
+            let heard = |feed: &FeedBeat| {
+                let lane = (feed.feed.clone(), feed.lane);
+                // A detector that has just taken over knows nothing yet: what its predecessor said still holds.
+                let before = || known.and_then(|claim| claim.feeds.get(&lane)).copied();
+                let heard = feed.heard_behind_millis.map(|behind| Heard::At(seen_at.saturating_sub(behind)));
+                let heard = heard.or_else(before).unwrap_or(Heard::NeverSince(seen_at));
+                (lane, heard)
             };
+            let feeds = partition.feeds.iter().map(heard).collect();
+            let claim = Claim { detector: beat.detector.clone(), seen_at, now_behind_millis: partition.now_behind_millis, feeds };
             self.partitions.insert(partition.partition, claim);
         }
     }
@@ -140,9 +154,14 @@ fn judge_claim(partition: u32, claim: &Claim, now_millis: i64, blind: &mut BTree
             claim.now_behind_millis.map_or_else(|| "has read nothing yet".to_owned(), |b| format!("lags by {} s", b / 1_000));
         blind.insert(Subject::Partition(partition), format!("detector {} {behind}", claim.detector));
     }
-    for ((feed, lane), behind) in &claim.feeds {
-        if behind.is_none_or(|behind| behind >= limit) {
-            let why = behind.map_or_else(|| "was never heard".to_owned(), |behind| format!("not heard for {} s", behind / 1_000));
+    for ((feed, lane), heard) in &claim.feeds {
+        let (Heard::At(since) | Heard::NeverSince(since)) = *heard;
+        let millis = claim.seen_at.saturating_sub(since);
+        if millis >= limit {
+            let why = match heard {
+                Heard::At(_) => format!("not heard for {} s", millis / 1_000),
+                Heard::NeverSince(_) => "was never heard".to_owned(),
+            };
             blind.insert(Subject::Feed(feed.clone(), *lane), why);
         }
     }
@@ -172,7 +191,7 @@ fn sighted<'a>(at: i64, blind: bool, changes: impl Iterator<Item = (String, &'a 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::alert::{FORMAT, FeedBeat, PartitionBeat};
+    use crate::alert::{FORMAT, PartitionBeat};
 
     fn beat(at: i64, partitions: &[(u32, i64, i64)]) -> Heartbeat {
         let partitions = partitions.iter().map(|(partition, now_behind, heard_behind)| PartitionBeat {
@@ -235,6 +254,32 @@ mod tests {
         assert_eq!(lines, [(true, "devices of partitions 0, 1: detector d-0 has said nothing for 10 s".to_owned())]);
         watch.beat(&beat(12_000, &[(0, 0, 0), (1, 0, 0)]), 12_000);
         assert_eq!(said(&mut watch, 12_000), [(false, "devices of partitions 0, 1".to_owned())]);
+    }
+
+    /// After a restart of all within seconds, each partition and lane was said to be never heard.
+    #[test]
+    fn a_detector_that_has_just_taken_over_makes_nobody_blind_for_not_having_heard_yet() {
+        let mut watch = Watch::new(0);
+        watch.beat(&beat(1_000, &[(0, 0, 0), (1, 0, 0)]), 1_000);
+        let mut fresh = beat(4_000, &[(0, 0, 0), (1, 0, 0)]);
+        for at in [4_000, 10_000, 11_000] {
+            fresh.at = at;
+            fresh
+                .partitions
+                .iter_mut()
+                .flat_map(|partition| &mut partition.feeds)
+                .for_each(|feed| feed.heard_behind_millis = None);
+            watch.beat(&fresh, at);
+            let expected: &[_] = if at < 11_000 { &[] } else { &[(true, "duress of feed main: not heard for 10 s".to_owned())] };
+            assert_eq!(said(&mut watch, at), expected);
+        }
+        let mut watch = Watch::new(0);
+        for at in [1_000, 10_999, 11_000] {
+            fresh.at = at;
+            watch.beat(&fresh, at);
+            let expected: &[_] = if at < 11_000 { &[] } else { &[(true, "duress of feed main: was never heard".to_owned())] };
+            assert_eq!(said(&mut watch, at), expected);
+        }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::run::cluster;
+use super::run::answering;
 use super::{ConfigOpts, Failure, Output, terminal};
 use crate::alert::{Alert, CentreMessage, schema_json};
 use crate::clock;
@@ -55,7 +55,14 @@ pub(super) fn run(opts: &Opts) -> Result<(), Failure> {
             let settings = config.load()?;
             let topic = TopicNames::new(&settings.kafka.prefix).alerts(centre);
             let start = if *from_beginning { StartAt::Beginning } else { StartAt::End };
-            let tail = TopicTail::open(&cluster(&settings)?, &topic, start, WITHIN)?;
+            let (cluster, reached) = answering(&settings)?;
+            if reached.topics.get(&*topic).is_none_or(Vec::is_empty) {
+                let mend =
+                    format!("write [centres.{centre}] into the rulebook's installation.toml and `lonewatch rules apply DIR`");
+                let line = format!("there is no Kafka topic {topic}: the rulebook in force has no centre {centre}. Mend: {mend}");
+                return Err(Failure::new(line));
+            }
+            let tail = TopicTail::open(&cluster, &topic, start, WITHIN)?;
             follow(tail, *output)
         }
     }
@@ -67,6 +74,11 @@ fn follow(mut tail: TopicTail, output: Output) -> Result<(), Failure> {
         match tail.poll(Duration::from_millis(250)) {
             TailItem::Record { payload: Some(payload), .. } => message(&payload, &mut watch, output),
             TailItem::Record { payload: None, .. } | TailItem::End { .. } | TailItem::Idle => {}
+            TailItem::Anew => {
+                let what =
+                    "the Kafka topic was made anew, or its oldest records are gone: showing what it holds from the beginning";
+                terminal::complain(&format!("{} {what}", terminal::noted("?")));
+            }
             TailItem::Fault(fault) if fault.kind == FaultKind::Fatal => return Err(fault.into()),
             TailItem::Fault(fault) => tracing::debug!(%fault, "following alerts"),
         }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::run::cluster;
+use super::run::answering;
 use super::topics;
 use super::{ConfigOpts, Failure, terminal};
 use crate::clock;
@@ -74,7 +74,8 @@ pub(super) fn run(opts: &Opts) -> Result<(), Failure> {
         }
         What::Diff { dir, config } => {
             let (settings, folder) = (config.load()?, checked(dir)?);
-            let entries = entries(&cluster(&settings)?, &TopicNames::new(&settings.kafka.prefix), WITHIN)?;
+            let (cluster, _) = answering(&settings)?;
+            let entries = entries(&cluster, &TopicNames::new(&settings.kafka.prefix), WITHIN)?;
             show(&entries, &folder);
             Ok(())
         }
@@ -145,7 +146,8 @@ pub(super) fn in_force(cluster: &Cluster, names: &TopicNames, within: Duration) 
                     rulebook = built;
                 }
             }
-            TailItem::End { .. } => {}
+            // From the beginning again; entries that come twice are the same.
+            TailItem::End { .. } | TailItem::Anew => {}
             // A fault that lasts would only be said later.
             TailItem::Fault(fault) if fault.kind != FaultKind::Passing => return Err(fault),
             TailItem::Idle | TailItem::Fault(_) if clock::wall_millis() < deadline => {}
@@ -172,7 +174,7 @@ fn show(entries: &Entries, folder: &SourceFolder) -> usize {
 }
 
 fn apply(settings: &Settings, folder: &SourceFolder, author: &str, reason: &str, replicas: Option<u16>) -> Result<(), Failure> {
-    let cluster = cluster(settings)?;
+    let (cluster, _) = answering(settings)?;
     let names = TopicNames::new(&settings.kafka.prefix);
     let entries = entries(&cluster, &names, WITHIN)?;
     show(&entries, folder);

@@ -9,7 +9,7 @@ use crate::config::{DetectSettings, IngestSettings, Settings};
 use crate::health::Health;
 use crate::ids::CentreName;
 use crate::ingest::{self, Ground, Ingester};
-use crate::kafka::{Cluster, Fault, Topic, TopicNames, check_topics};
+use crate::kafka::{Cluster, Fault, Reached, Topic, TopicNames, check_topics, reach};
 use crate::logging::{self, Log};
 use crate::metrics;
 use crate::outbox::{self, DetectorParts, detect};
@@ -19,6 +19,21 @@ use crate::shutdown::{Ending, Shutdown};
 
 /// How long the start waits for Kafka before it says so; it goes on waiting.
 const KAFKA_WITHIN: Duration = Duration::from_secs(10);
+
+/// Kafka, and who answers there now: for commands that an operator waits for.
+pub(super) fn answering(settings: &Settings) -> Result<(Cluster, Reached), Failure> {
+    let cluster = cluster(settings)?;
+    let reached = reach(&cluster, KAFKA_WITHIN).map_err(|fault| {
+        let mend = "are the brokers running, are kafka.brokers and the network right? `lonewatch check --only kafka` looks";
+        Failure::new(format!("no Kafka broker answers at {} ({fault}). Mend: {mend}", cluster.brokers()))
+            .see(Entry::KafkaUnreachable)
+    })?;
+    Ok((cluster, reached))
+}
+
+/// What to do about options that no client takes.
+pub(super) const OPTIONS_MEND: &str = "correct it under [kafka.options]; librdkafka's CONFIGURATION.md lists all properties, and TLS is \
+    not in this version";
 
 /// Options of `run`.
 #[derive(Debug, clap::Args)]
@@ -91,7 +106,7 @@ pub(super) fn start_and_wait(config: &ConfigOpts, roles: Roles) -> Result<(), Re
     outcome
 }
 
-/// Kafka, as configured; its password from the file that is named.
+/// Kafka, as configured; its password from the file that is named. Options that no client takes are refused here, where no waiting helps.
 pub(super) fn cluster(settings: &Settings) -> Result<Cluster, Refusal> {
     let mut options = settings.kafka.options.clone();
     if let Some(path) = &settings.kafka.password_file {
@@ -100,7 +115,9 @@ pub(super) fn cluster(settings: &Settings) -> Result<Cluster, Refusal> {
         })?;
         options.insert("sasl.password".to_owned(), password.trim_end_matches(['\r', '\n']).to_owned());
     }
-    Ok(Cluster::new(&settings.kafka.brokers, options))
+    let cluster = Cluster::new(&settings.kafka.brokers, options);
+    cluster.try_options().map_err(|fault| Refusal::new(Entry::KafkaSettings, format!("{fault}. Mend: {OPTIONS_MEND}")))?;
+    Ok(cluster)
 }
 
 /// The sections of the configuration that the roles need.

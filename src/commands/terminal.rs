@@ -88,6 +88,10 @@ fn sentence(alert: &Alert) -> String {
             });
             format!("we do not hear {}: devices there may be in need and we cannot know", lanes.collect::<Vec<_>>().join(" and "))
         }
+        Kind::FenceEntered | Kind::FenceExited | Kind::FenceCrossed if alert.state == State::Cleared => {
+            let what = alert.kind.as_str().replace('_', " ");
+            format!("{} ({what}: {})", alert.reason.text, alert.subject)
+        }
         kind if alert.state == State::Cleared => format!("{} ({})", alert.reason.text, kind.as_str().replace('_', " ")),
         _any_other => alert.reason.text.clone(),
     }

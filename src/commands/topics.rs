@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::run::cluster;
+use super::run::answering;
 use super::{ConfigOpts, Failure, terminal};
 use crate::config::Settings;
 use crate::health::Health;
@@ -44,14 +44,14 @@ pub(super) fn run(opts: &Opts) -> Result<(), Failure> {
     match &opts.what {
         What::Create { config, replicas } => {
             let settings = config.load()?;
-            let cluster = cluster(&settings)?;
+            let (cluster, _) = answering(&settings)?;
             create(&runtime, &settings, &cluster, &[], *replicas)?;
             let centres = centres(&runtime, &settings, &cluster)?;
             create(&runtime, &settings, &cluster, &centres, *replicas)
         }
         What::Check { config } => {
             let settings = config.load()?;
-            let cluster = cluster(&settings)?;
+            let (cluster, _) = answering(&settings)?;
             let centres = centres(&runtime, &settings, &cluster)?;
             check(&runtime, &settings, &cluster, &centres)
         }

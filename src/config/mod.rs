@@ -4,6 +4,7 @@
 //! `docs/CONFIGURATION.md` is generated. Pure: text and pairs in, [`Settings`] out; files and secrets are read by the shell.
 
 mod keys;
+mod log_filter;
 mod options;
 mod raw;
 mod settings;

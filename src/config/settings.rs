@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use super::Mistake;
 use super::keys;
+use super::log_filter;
 use super::options;
 use super::raw::{Node, Raw};
 use crate::alert::Lane;
@@ -347,9 +348,11 @@ impl Reading {
 
     fn detect(&mut self, node: &Node<'_>, kafka: Option<&KafkaSettings>) -> Option<DetectSettings> {
         let name = self.required(node, "name", "d-0").and_then(|text| self.client_name(node.key("name"), text));
-        let prefix = kafka.map_or("lonewatch", |kafka| &kafka.prefix);
-        let group = node.text("group").map_or_else(|| format!("{prefix}-detect"), ToOwned::to_owned);
-        let group = self.client_name(node.key("group"), &group);
+        // A prefix that cannot be one has been noted as such: nobody wrote the group that it would make.
+        let group = match node.text("group") {
+            Some(group) => self.client_name(node.key("group"), group),
+            None => Some(format!("{}-detect", kafka.map_or("lonewatch", |kafka| &kafka.prefix))),
+        };
         name.zip(group).map(|(name, group)| DetectSettings { name, group })
     }
 
@@ -368,9 +371,9 @@ impl Reading {
             _text => LogFormat::Text,
         };
         let level = or_default(node, "log", "level");
-        if level.trim().is_empty() {
+        if let Some((problem, mend)) = log_filter::mistake(level) {
             let key = node.map_or_else(|| "log.level".to_owned(), |node| node.key("level"));
-            self.note(key, "is empty", "for example \"info\"");
+            self.note(key, problem, mend);
         }
         LogSettings { format, level: level.to_owned() }
     }

@@ -13,7 +13,7 @@ pub(super) const TRACCAR_POSITION: &str = r#"{"position":{"id":0,"attributes":{"
 pub(super) const TRACCAR_ALARM_EVENT: &str = r#"{"event":{"id":1216,"attributes":{"alarm":"sos"},"deviceId":7,"type":"alarm","eventTime":"2026-09-25T14:12:05.000+00:00","positionId":18337,"geofenceId":0,"maintenanceId":0},"position":{"id":18337,"attributes":{"alarm":"sos"},"deviceId":7,"protocol":"gt06","serverTime":"2026-09-25T14:12:06.257+00:00","deviceTime":"2026-09-25T14:12:05.000+00:00","fixTime":"2026-09-25T14:12:04.000+00:00","outdated":false,"valid":true,"latitude":51.5074,"longitude":-0.1278,"altitude":0.0,"speed":0.0,"course":0.0,"accuracy":0.0},"device":{"id":7,"name":"Jane's tracker","uniqueId":"356307042441013"}}"#;
 const NATIVE: &str = r#"{"id":"m-1","boot":3,"seq":17,"time":5,"sent":1790345531000,"battery":41.4,"charging":false,"motion":"moving","interval":60,"fix":{"lat":51.5074,"lon":-0.1278,"time":1790345524000,"accuracy":12,"speed":1.2},"visit":{"step":"start","until":1790349131000},"signals":["man_down","SOS"]}"#;
 
-const SAMPLES: [&str; 9] = [
+const SAMPLES: [&str; 10] = [
     NATIVE,
     OWNTRACKS_LOCATION,
     OWNTRACKS_TRANSITION,
@@ -23,6 +23,7 @@ const SAMPLES: [&str; 9] = [
     TRACCAR_POSITION,
     TRACCAR_ALARM_EVENT,
     r#"{"online":true}"#,
+    "$GPRMC,141204,A,5130.444,N,00007.668,W,5.0,271.0,250926,,*1F",
 ];
 
 /// Reads bytes in every dialect. What comes out bears only what the machine may rely on.
@@ -96,7 +97,8 @@ proptest! {
         place in any::<proptest::sample::Index>(),
         other in any_json(),
     ) {
-        let mut document: Value = serde_json::from_str(sample).unwrap();
+        // A sample of a dialect that is no JSON has no values to put in place of others.
+        let Ok(mut document) = serde_json::from_str::<Value>(sample) else { return Ok(()) };
         let mut found = Vec::new();
         places(&document, "", &mut found);
         prop_assume!(!found.is_empty());

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::finding::{Finding, Part};
-use super::message::{Kind, Reading, Seen, hint, seconds};
+use super::message::{Kind, Reading, Rejected, Seen, seconds};
 use super::press::{Presses, Tally};
 use crate::config::{FeedSettings, Identity, Source};
 use crate::device::mqtt_topic::{Named, receipt_topic};
@@ -101,7 +101,8 @@ pub struct DeviceWatch {
     presses_at_qos_0: u32,
     retained: u32,
     bytes_max: usize,
-    rejected: BTreeMap<RejectReason, u32>,
+    /// How many, and what the first of them was.
+    rejected: BTreeMap<RejectReason, (u32, Rejected)>,
     fixes: u32,
     fixes_without_accuracy: u32,
     other_claims: u32,
@@ -165,8 +166,8 @@ impl DeviceWatch {
             self.presses_at_qos_0 += u32::from(reading.kind == Kind::Press);
         }
         self.retained += u32::from(seen.retained);
-        if let Some(reason) = reading.rejected {
-            *self.rejected.entry(reason).or_default() += 1;
+        if let Some(rejected) = &reading.rejected {
+            self.rejected.entry(rejected.reason).or_insert_with(|| (0, rejected.clone())).0 += 1;
         }
         if self.target.identity == Identity::Topic
             && reading.claimed_device.as_deref().is_some_and(|claimed| claimed != self.target.device)
@@ -337,9 +338,9 @@ impl DeviceWatch {
         let mut findings: Vec<Finding> = self
             .rejected
             .iter()
-            .map(|(reason, count)| {
+            .map(|(reason, (count, first))| {
                 let says = format!("{} could not be read, or not wholly ({})", counted(*count, "message"), reason.as_str());
-                self.wrong("content", says, hint(*reason))
+                self.wrong("content", says, first.hint())
             })
             .collect();
         if self.other_claims > 0 {

@@ -236,3 +236,16 @@ fn other_devices_and_probes_are_passed_over() {
     let says = trial.report(0, r#"{"device":"dev-9"}"#);
     assert!(says.contains("CLAIMS ANOTHER DEVICE"), "{says}");
 }
+
+#[test]
+fn what_could_not_be_read_is_named_and_no_value_is_shown() {
+    let mut trial = Trial::of("dev-1");
+    let said = trial.report(0, r#"{"id":"r-1","signals":["man_down","foo"]}"#);
+    assert!(said.contains("docs/DEVICES.md does not have: \"foo\"") && said.contains("man_down"), "{said}");
+    let said = trial.report(1_000, r#"{"fix":{"lat":51.5074}}"#);
+    assert!(said.contains("missing field `lon` at line 1"), "{said}");
+    let said = trial.report(2_000, r#"{"fix":{"lat":"51.5074, expected","lon":1}}"#);
+    assert!(said.contains("expected f64 at line 1 column") && !said.contains("51.5074"), "{said}");
+    let mends: Vec<_> = trial.findings().into_iter().filter_map(|finding| finding.mend).collect();
+    assert!(mends.iter().any(|mend| mend.contains("`lon`")) && mends.iter().any(|mend| mend.contains("\"foo\"")), "{mends:?}");
+}

@@ -2,7 +2,7 @@
 
 use crate::alert::Lane;
 use crate::config::Source;
-use crate::device::{Content, Decoded, NativePress, RejectReason, Report, Signal, VisitStep};
+use crate::device::{Content, Decoded, NativePress, Reject, RejectReason, Report, Signal, VisitStep};
 
 /// A message as it came from the MQTT broker.
 #[derive(Clone, Copy, Debug)]
@@ -36,13 +36,60 @@ pub(super) enum Kind {
     Unreadable,
 }
 
+/// Why a message could not be read, or not whole.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Rejected {
+    pub(super) reason: RejectReason,
+    /// The field or the word, where the decoder names it; never a value, which may be a position.
+    pub(super) what: Option<String>,
+}
+
+impl Rejected {
+    fn of(reject: &Reject) -> Self {
+        let what = match reject.reason {
+            RejectReason::WrongShape => shape(&reject.detail),
+            // Of our own words: the field and its range.
+            RejectReason::OutOfRange => Some(reject.detail.clone()),
+            RejectReason::UnknownSignal => word(&reject.detail),
+            RejectReason::Empty
+            | RejectReason::TooLarge
+            | RejectReason::NotUtf8
+            | RejectReason::NotJson
+            | RejectReason::IllegalDeviceId
+            | RejectReason::AnotherDevice
+            | RejectReason::RefusedByKafka => None,
+        };
+        Self { reason: reject.reason, what }
+    }
+
+    /// What a maker of devices should look at.
+    pub(super) fn hint(&self) -> String {
+        let hint = hint(self.reason);
+        self.what.as_ref().map_or_else(|| hint.to_owned(), |what| format!("{hint}: {what}"))
+    }
+}
+
+/// Serde's words without the value that it met: `missing field ...`, or what it expected and where.
+fn shape(detail: &str) -> Option<String> {
+    if detail.starts_with("missing field `") {
+        return Some(detail.to_owned());
+    }
+    detail.rsplit_once(", expected ").map(|(_, expected)| format!("expected {expected}"))
+}
+
+/// The word between quotes, if it is one: letters, hyphens and underscores.
+fn word(detail: &str) -> Option<String> {
+    let word = detail.split('"').nth(1)?;
+    word.chars().all(|c| c.is_ascii_alphabetic() || matches!(c, '-' | '_')).then(|| format!("\"{word}\""))
+}
+
 /// A message, read.
 #[derive(Clone, Debug)]
 pub(super) struct Reading {
     pub(super) kind: Kind,
     pub(super) report: Report,
     pub(super) claimed_device: Option<String>,
-    pub(super) rejected: Option<RejectReason>,
+    pub(super) rejected: Option<Rejected>,
     /// Whether the payload says how accurate its fix is: the decoder fills in its default where it does not.
     pub(super) says_accuracy: bool,
 }
@@ -58,14 +105,14 @@ impl Reading {
         };
         if source.lane == Lane::Duress {
             let NativePress { report, claimed_device, remark } = NativePress::read(payload);
-            let rejected = remark.map(|reject| reject.reason);
+            let rejected = remark.as_ref().map(Rejected::of);
             return Self { kind: Kind::Press, report, claimed_device, rejected, ..blank };
         }
         let Decoded { content, claimed_device, wants_receipt: _, remark, unused: _ } = match source.decoder.decode(payload) {
             Ok(decoded) => decoded,
-            Err(reject) => return Self { rejected: Some(reject.reason), ..blank },
+            Err(reject) => return Self { rejected: Some(Rejected::of(&reject)), ..blank },
         };
-        let read = Self { claimed_device, rejected: remark.map(|reject| reject.reason), ..blank };
+        let read = Self { claimed_device, rejected: remark.as_ref().map(Rejected::of), ..blank };
         match content {
             Content::Report(report) if report.signals.press() => Self { kind: Kind::Press, report: *report, ..read },
             Content::Report(report) => Self { kind: Kind::Report, report: *report, ..read },
@@ -95,7 +142,7 @@ impl Reading {
             }
             .to_owned(),
         ];
-        words.extend(self.rejected.map(|reason| format!("{}: {}", reason.as_str(), hint(reason))));
+        words.extend(self.rejected.as_ref().map(|rejected| format!("{}: {}", rejected.reason.as_str(), rejected.hint())));
         words.extend(report.own_id.as_ref().map(|id| format!("id {id}")));
         words.extend(report.sequence.map(|sequence| format!("sequence {sequence}")));
         words.extend(report.fix.map(|fix| {
@@ -151,7 +198,7 @@ fn says_accuracy(payload: &[u8]) -> bool {
 }
 
 /// What a maker of devices should look at. The reject's own detail may quote the payload, and with it a position.
-pub(super) const fn hint(reason: RejectReason) -> &'static str {
+const fn hint(reason: RejectReason) -> &'static str {
     match reason {
         RejectReason::Empty => "send a JSON object",
         RejectReason::TooLarge => "more bytes than a decoder reads",

@@ -342,11 +342,14 @@ impl LaneTask {
         // While messages wait for Kafka the broker may have as many with us as it allows itself, and rightly sends no more.
         let silent = ring.len() == 0 && now.steady_millis - self.came_at >= limits::BLIND_MILLIS;
         let uneven = self.listening.spread_millis() >= limits::BLIND_MILLIS;
-        if self.parts.probes_sent.taken_lately(now.steady_millis) && (silent || uneven) {
+        let (filters, topics) = self.lacking();
+        let refused = topics.iter().all(|topic| self.parts.probes_sent.refused().contains(topic));
+        if !refused && self.parts.probes_sent.taken_lately(now.steady_millis) && (silent || uneven) {
             let why = format!(
-                "the broker takes our probes and for {seconds} s has handed none back on {}: allow this user to read there in the broker's \
-                 access list. Subscribing anew",
-                self.purpose.filters.join(" and ")
+                "the broker takes our probes and for {seconds} s has handed none back on {}: allow this user to read there, and to publish on \
+                 {}, in the broker's access list. Subscribing anew",
+                filters.join(" and "),
+                topics.join(" and ")
             );
             return Err(Trouble::new(Entry::ProbesMissing, why));
         }
@@ -357,15 +360,23 @@ impl LaneTask {
             self.parts.health.not_ready(&self.part, Entry::KafkaSilent, why);
             return Ok(());
         }
-        let topics: Vec<String> =
-            self.parts.post.sources().map(|source| source.filter.probe_topic(&self.parts.post.ingester)).collect();
         let why = format!(
-            "none of our probes has come back for {seconds} s or more: allow this user to publish on {} in the broker's access list; \
+            "no probe of ours has come back on {} for {seconds} s or more: allow this user to publish on {} in the broker's access list; \
              or much still waits in the broker before them",
+            filters.join(" and "),
             topics.join(" and ")
         );
         self.parts.health.not_ready(&self.part, Entry::ProbesMissing, why);
         Ok(())
+    }
+
+    /// The filters on which our newest probe is missing, and the MQTT topics on which it was published for them.
+    fn lacking(&self) -> (Vec<String>, Vec<String>) {
+        let lacking = self.listening.lacking();
+        let sources = self.parts.post.sources().enumerate().filter(|(place, _)| lacking.contains(place));
+        sources
+            .map(|(_, source)| (source.filter.as_str().to_owned(), source.filter.probe_topic(&self.parts.post.ingester)))
+            .unzip()
     }
 
     /// Once a second, connected or not: whether Kafka answers, whether our clock agrees with its, whether somebody bears our name.

@@ -102,6 +102,13 @@ impl Listening {
         i64::try_from(numbers).unwrap_or(i64::MAX).saturating_mul(limits::PROBE_MILLIS)
     }
 
+    /// The filters, by their place, whose newest probe is missing: those behind the foremost; all of them where none is ahead.
+    pub(super) fn lacking(&self) -> Vec<usize> {
+        let newest = self.back.iter().max().copied().flatten();
+        let is_even = self.back.iter().all(|back| *back == newest);
+        (0..self.back.len()).filter(|filter| is_even || self.back[*filter] < newest).collect()
+    }
+
     /// A probe of our own came back on a filter.
     pub(super) fn returned(&mut self, filter: usize, probe: &Probe) -> Return {
         let this_run = probe.incarnation == self.incarnation;
@@ -307,8 +314,8 @@ mod tests {
                 listening.returned(1, &probe(number));
             }
         }
-        assert_eq!(listening.spread_millis(), 10_000);
-        assert_eq!(self::listening(1).spread_millis(), 0);
+        assert_eq!((listening.spread_millis(), listening.lacking()), (10_000, vec![1]));
+        assert_eq!((self::listening(1).spread_millis(), self::listening(2).lacking()), (0, vec![0, 1]));
     }
 
     #[test]

@@ -1,12 +1,14 @@
 //! The two connections that publish: probes once a second, and receipts. Neither acknowledges anything (TRAPS R5).
 
-use std::sync::Arc;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
 
 use super::connection::{self, Connection, End, Endpoint, Happening, Purpose};
+use super::idle_probe::idle_probe;
 use super::intake::Receipt;
 use super::probe::{Now, Probe};
 use super::takeover::{Takeovers, Twin};
@@ -35,6 +37,8 @@ struct Sent {
     number: AtomicU64,
     /// When the MQTT broker last took one, on the steady clock; 0 before.
     taken_at: AtomicI64,
+    /// The MQTT topics on which it refused the last one.
+    refused: Mutex<BTreeSet<String>>,
 }
 
 impl ProbesSent {
@@ -47,6 +51,11 @@ impl ProbesSent {
     pub(super) fn taken_lately(&self, steady_millis: i64) -> bool {
         let taken_at = self.0.taken_at.load(Ordering::Relaxed);
         taken_at > 0 && steady_millis - taken_at < limits::BLIND_MILLIS
+    }
+
+    /// The MQTT topics on which the broker refuses our probes.
+    pub(super) fn refused(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.0.refused.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -76,7 +85,10 @@ impl Publishing {
     /// Sends receipts as they come, until the lanes have ended: what they drain at the end gets its receipts too. What waits while
     /// the connection is down is sent when it is up again.
     pub(super) async fn receipts(self, receipts: mpsc::Receiver<Receipt>) {
-        self.serve("receipts", Receipts(receipts)).await;
+        let nobody = mqtt_topic::receipt_topic(&format!("_probe-{}", self.ingester));
+        // Where a filter of ours takes such topics, a trial would come back as something else.
+        let is_taken = self.feed.sources.iter().any(|source| source.filter.named(&nobody).is_some());
+        self.serve("receipts", Receipts { receipts, nobody: (!is_taken).then_some(nobody) }).await;
     }
 
     /// Publishes what comes of a source, over connection after connection, until the source or the process ends.
@@ -106,53 +118,60 @@ impl Publishing {
     async fn connection(&mut self, role: &str, part: &str, source: &mut impl Source) -> Option<(End, bool)> {
         let mut connection = self.open(role);
         let mut connected = false;
-        let mut refused_at = None;
         let mut answers = Answers::default();
         let mut second = tokio::time::interval(Duration::from_secs(1));
         loop {
             let stops = !connected || source.ends_with_the_process();
-            tokio::select! {
+            let messages = tokio::select! {
                 () = self.ending.wait(), if stops => {
                     connection.close().await;
                     return None;
                 }
-                _ = second.tick() => if answers.are_late(clock::steady_millis()) {
-                    return Some((End::Broken(connection::silent(limits::BLIND_MILLIS.unsigned_abs() / 1_000)), connected));
-                },
+                _ = second.tick() => {
+                    let now_millis = clock::steady_millis();
+                    if answers.are_late(now_millis) {
+                        return Some((End::Broken(connection::silent(limits::BLIND_MILLIS.unsigned_abs() / 1_000)), connected));
+                    }
+                    if answers.trial_is_due(now_millis) { source.trial().into_iter().collect() } else { Vec::new() }
+                }
                 happening = connection.next() => match happening {
                     Happening::Connected => {
                         connected = true;
                         self.health.ready(part);
+                        continue;
                     }
                     Happening::Published => {
-                        answers.came(clock::steady_millis());
-                        source.published();
-                        let now_millis = clock::wall_millis();
-                        if refused_at.take_if(|at| now_millis - *at > limits::PUBLISH_REFUSED_SHOWN_MILLIS).is_some() {
-                            self.health.ready(part);
-                        }
+                        self.published(part, &mut answers, source);
+                        continue;
                     }
                     Happening::Refused(reason) => {
-                        answers.came(clock::steady_millis());
-                        refused_at = Some(clock::wall_millis());
-                        let Trouble { entry, why } = source.refused(&format!("{reason:?}"));
+                        let topic = answers.refused(clock::steady_millis());
+                        let Trouble { entry, why } = source.refused(&topic, &format!("{reason:?}"));
                         self.health.not_ready(part, entry, why);
+                        continue;
                     }
                     Happening::Ended(end) => return Some((end, connected)),
-                    Happening::Subscribed | Happening::Message(_) => {}
+                    Happening::Subscribed | Happening::Message(_) => continue,
                 },
                 next = source.next(), if connected => {
                     let Some(messages) = next else {
                         connection.close().await;
                         return None;
                     };
-                    answers.awaited(messages.len(), clock::steady_millis());
-                    let sent = messages.into_iter().try_for_each(|(mqtt_topic, payload)| connection.publish(&mqtt_topic, payload));
-                    if let Err(trouble) = sent {
-                        return Some((End::Broken(trouble), connected));
-                    }
+                    messages
                 }
+            };
+            if let Err(trouble) = publish(&connection, messages, &mut answers) {
+                return Some((End::Broken(trouble), connected));
             }
+        }
+    }
+
+    fn published(&self, part: &str, answers: &mut Answers, source: &mut impl Source) {
+        let now_millis = clock::steady_millis();
+        source.published(&answers.came(now_millis));
+        if answers.refusal_is_over(now_millis) {
+            self.health.ready(part);
         }
     }
 
@@ -177,45 +196,79 @@ impl Publishing {
     }
 }
 
-/// The broker's answers to what was published: a link that is dead swallows them, long before a ping would show it.
+type Messages = Vec<(String, Vec<u8>)>;
+
+fn publish(connection: &Connection, messages: Messages, answers: &mut Answers) -> Result<(), Trouble> {
+    for (mqtt_topic, payload) in messages {
+        connection.publish(&mqtt_topic, payload)?;
+        answers.awaited(mqtt_topic, clock::steady_millis());
+    }
+    Ok(())
+}
+
+/// The broker's answers to what was published: a link that is dead swallows them, long before a ping would show it. All times are of
+/// the steady clock.
 #[derive(Debug, Default)]
 struct Answers {
-    awaited: usize,
-    /// When the last came, or the first was awaited; on the steady clock.
+    /// The MQTT topics of what is not answered yet. A broker answers in the order of the publishes (MQTT 5, 4.6).
+    awaited: VecDeque<String>,
+    /// When the last came, or the first was awaited.
     since: i64,
+    /// When the last refusal came; none where that is over.
+    refused_at: Option<i64>,
 }
 
 impl Answers {
-    const fn awaited(&mut self, messages: usize, steady_millis: i64) {
-        if self.awaited == 0 {
+    fn awaited(&mut self, mqtt_topic: String, steady_millis: i64) {
+        if self.awaited.is_empty() {
             self.since = steady_millis;
         }
-        self.awaited += messages;
+        self.awaited.push_back(mqtt_topic);
     }
 
-    const fn came(&mut self, steady_millis: i64) {
-        self.awaited = self.awaited.saturating_sub(1);
+    /// An answer came: for which MQTT topic.
+    fn came(&mut self, steady_millis: i64) -> String {
         self.since = steady_millis;
+        self.awaited.pop_front().unwrap_or_default()
     }
 
-    const fn are_late(&self, steady_millis: i64) -> bool {
-        self.awaited > 0 && steady_millis - self.since >= limits::BLIND_MILLIS
+    /// A refusal came: for which MQTT topic.
+    fn refused(&mut self, steady_millis: i64) -> String {
+        self.refused_at = Some(steady_millis);
+        self.came(steady_millis)
+    }
+
+    fn are_late(&self, steady_millis: i64) -> bool {
+        !self.awaited.is_empty() && steady_millis - self.since >= limits::BLIND_MILLIS
+    }
+
+    /// Something was taken now: true, once, where nothing was refused for long enough.
+    fn refusal_is_over(&mut self, steady_millis: i64) -> bool {
+        self.refused_at.take_if(|at| steady_millis - *at > limits::PUBLISH_REFUSED_SHOWN_MILLIS).is_some()
+    }
+
+    /// Whether it shall be tried if the broker still refuses: nothing else has shown it lately.
+    fn trial_is_due(&self, steady_millis: i64) -> bool {
+        self.refused_at.is_some() && self.awaited.is_empty() && steady_millis - self.since >= limits::RECEIPT_TRIED_MILLIS
     }
 }
 
 /// What is to be published: MQTT topics and payloads.
 trait Source {
     /// What comes next; none at the end. Cancel-safe.
-    async fn next(&mut self) -> Option<Vec<(String, Vec<u8>)>>;
+    async fn next(&mut self) -> Option<Messages>;
 
     /// Whether the source goes on for ever, so that the process ends it.
     fn ends_with_the_process(&self) -> bool;
 
-    /// The broker took a message of it.
-    fn published(&self);
+    /// The broker took a message of it on this MQTT topic.
+    fn published(&mut self, mqtt_topic: &str);
 
-    /// What to say where the broker will have none of it, for this reason.
-    fn refused(&self, reason: &str) -> Trouble;
+    /// What to say where the broker refuses one of it, on this MQTT topic and for this reason.
+    fn refused(&mut self, mqtt_topic: &str, reason: &str) -> Trouble;
+
+    /// A message that means nothing to anybody, where only that shows in time if the broker still refuses.
+    fn trial(&self) -> Option<(String, Vec<u8>)>;
 }
 
 /// A probe a second on each MQTT topic.
@@ -230,7 +283,7 @@ struct Probes {
 }
 
 impl Source for Probes {
-    async fn next(&mut self) -> Option<Vec<(String, Vec<u8>)>> {
+    async fn next(&mut self) -> Option<Messages> {
         self.beat.tick().await;
         let probe = self.probe(Now::read()).to_string();
         Some(self.topics.iter().map(|topic| (topic.clone(), probe.clone().into_bytes())).collect())
@@ -240,16 +293,25 @@ impl Source for Probes {
         true
     }
 
-    fn published(&self) {
+    fn published(&mut self, mqtt_topic: &str) {
         self.sent.0.taken_at.store(clock::steady_millis().max(1), Ordering::Relaxed);
+        self.sent.refused().remove(mqtt_topic);
     }
 
-    fn refused(&self, reason: &str) -> Trouble {
-        let topics = self.topics.join(" and ");
+    fn refused(&mut self, mqtt_topic: &str, reason: &str) -> Trouble {
+        let mut refused = self.sent.refused();
+        refused.insert(mqtt_topic.to_owned());
+        let topics: Vec<&str> = self.topics.iter().map(String::as_str).filter(|topic| refused.contains(*topic)).collect();
         let why = format!(
-            "the broker refuses our probes ({reason}): allow this user to publish on {topics} in the broker's access list"
+            "the broker refuses our probes ({reason}): allow this user to publish on {} in the broker's access list",
+            topics.join(" and ")
         );
         Trouble::new(Entry::ProbesMissing, why)
+    }
+
+    /// The next probe is one.
+    fn trial(&self) -> Option<(String, Vec<u8>)> {
+        None
     }
 }
 
@@ -266,11 +328,15 @@ impl Probes {
 }
 
 /// Receipts, each to its device.
-struct Receipts(mpsc::Receiver<Receipt>);
+struct Receipts {
+    receipts: mpsc::Receiver<Receipt>,
+    /// The MQTT topic of receipts to nobody; none where there can be no such.
+    nobody: Option<String>,
+}
 
 impl Source for Receipts {
-    async fn next(&mut self) -> Option<Vec<(String, Vec<u8>)>> {
-        let receipt = self.0.recv().await?;
+    async fn next(&mut self) -> Option<Messages> {
+        let receipt = self.receipts.recv().await?;
         Some(vec![(mqtt_topic::receipt_topic(receipt.device.as_str()), receipt.payload)])
     }
 
@@ -278,15 +344,21 @@ impl Source for Receipts {
         false
     }
 
-    fn published(&self) {}
+    fn published(&mut self, _: &str) {}
 
-    fn refused(&self, reason: &str) -> Trouble {
+    fn refused(&mut self, _: &str, reason: &str) -> Trouble {
         let why = format!(
             "the broker refuses receipts ({reason}), and devices repeat their presses: allow this user to publish on {} in the broker's \
              access list",
             mqtt_topic::receipt_topic("+")
         );
         Trouble::new(Entry::ReceiptsRefused, why)
+    }
+
+    /// Without it the part would stay unready until somebody presses, and a roll-out would wait for that.
+    fn trial(&self) -> Option<(String, Vec<u8>)> {
+        // Another feed's filter may take it: a probe of no incarnation means nothing there.
+        self.nobody.clone().map(|topic| (topic, idle_probe(0)))
     }
 }
 
@@ -297,14 +369,7 @@ mod tests {
     #[tokio::test]
     async fn a_probe_that_was_sent_after_the_clock_was_set_leaves_a_number_out() {
         let at = |wall: i64, steady: i64| Now { wall_millis: wall * 1_000, steady_millis: steady * 1_000 };
-        let mut probes = Probes {
-            topics: Vec::new(),
-            beat: tokio::time::interval(Duration::from_secs(1)),
-            incarnation: Incarnation(1),
-            number: 0,
-            last: at(100, 0),
-            sent: ProbesSent::default(),
-        };
+        let mut probes = probes(&[]);
         let mut number = |wall, steady| probes.probe(at(wall, steady)).number;
         assert_eq!((number(101, 1), number(102, 2)), (1, 2));
         assert_eq!(
@@ -316,5 +381,58 @@ mod tests {
         assert_eq!(number(734, 34), 6);
         assert_eq!(number(135, 35), 8, "and back");
         assert_eq!(probes.sent.newest(), 8);
+    }
+
+    fn probes(topics: &[&str]) -> Probes {
+        Probes {
+            topics: topics.iter().map(|topic| (*topic).to_owned()).collect(),
+            beat: tokio::time::interval(Duration::from_secs(1)),
+            incarnation: Incarnation(1),
+            number: 0,
+            last: Now { wall_millis: 100_000, steady_millis: 0 },
+            sent: ProbesSent::default(),
+        }
+    }
+
+    #[tokio::test]
+    async fn only_the_topics_that_are_refused_are_named() {
+        let (mut probes, mut answers) = (probes(&["a", "b", "c"]), Answers::default());
+        for topic in ["a", "b", "c"] {
+            answers.awaited(topic.to_owned(), 0);
+        }
+        probes.published(&answers.came(1));
+        let why = probes.refused(&answers.refused(2), "NotAuthorized").why;
+        assert!(why.contains("publish on b in the broker's access list"), "{why}");
+        let why = probes.refused(&answers.refused(3), "NotAuthorized").why;
+        assert!(why.contains("publish on b and c in"), "{why}");
+        probes.published("b");
+        assert_eq!(*probes.sent.refused(), BTreeSet::from(["c".to_owned()]));
+    }
+
+    /// The part stayed unready until the next press: nothing else is published there.
+    #[test]
+    fn a_refused_receipt_is_tried_again_without_a_press_and_over_once_the_broker_takes_it_for_long_enough() {
+        let mut answers = Answers::default();
+        answers.awaited("lw/v1/dev-1/rx".to_owned(), 1_000);
+        answers.refused(2_000);
+        let tried: Vec<i64> = (2..80)
+            .map(|second| second * 1_000)
+            .filter(|now| {
+                let due = answers.trial_is_due(*now);
+                if due {
+                    answers.awaited("lw/v1/_probe-a/rx".to_owned(), *now);
+                    // Mended after 20 s.
+                    if *now < 20_000 {
+                        answers.refused(*now)
+                    } else {
+                        answers.came(*now)
+                    };
+                    answers.refusal_is_over(*now);
+                }
+                due
+            })
+            .collect();
+        assert_eq!(tried, [7_000, 12_000, 17_000, 22_000, 27_000, 32_000, 37_000, 42_000, 47_000, 52_000]);
+        assert_eq!(answers.refused_at, None);
     }
 }

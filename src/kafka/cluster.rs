@@ -3,9 +3,13 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use rdkafka::client::Client;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::error::KafkaError;
+use rdkafka::types::RDKafkaType;
 use rdkafka::{ClientContext, Statistics};
+
+use super::fault::Fault;
 
 /// A Kafka cluster, as the configuration names it.
 #[derive(Clone)]
@@ -44,6 +48,19 @@ impl Cluster {
     /// The brokers as configured, for messages to the operator.
     pub fn brokers(&self) -> &str {
         &self.brokers
+    }
+
+    /// Whether Kafka's client takes the options at all. Asks nobody.
+    ///
+    /// # Errors
+    /// A lasting [`Fault`] that names the property: no waiting helps.
+    pub fn try_options(&self) -> Result<(), Fault> {
+        let config = self.client("lonewatch-options");
+        config
+            .create_native_config()
+            .and_then(|native| Client::new(&config, native, RDKafkaType::RD_KAFKA_PRODUCER, Logged))
+            .map(drop)
+            .map_err(|error| Fault::of(&error, "kafka.options"))
     }
 
     /// What all clients share. The reconnect and connection times are a tenth of librdkafka's: a press waits for them.
@@ -112,3 +129,28 @@ impl ClientContext for Logged {
 }
 
 impl rdkafka::consumer::ConsumerContext for Logged {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kafka::FaultKind;
+
+    #[test]
+    fn options_that_no_client_takes_are_named_and_their_values_are_not() {
+        let tried = |property: &str, value: &str| {
+            let options = BTreeMap::from([(property.to_owned(), value.to_owned())]);
+            Cluster::new("127.0.0.1:1", options).try_options()
+        };
+        assert_eq!(tried("security.protocol", "plaintext"), Ok(()));
+        for (property, value) in [
+            ("securty.protocol", "plaintext"),
+            ("security.protocol", "ssl"),
+            ("sasl.passwrd", "s3cret"),
+            ("socket.timeout.ms", "x"),
+        ] {
+            let fault = tried(property, value).expect_err(property);
+            assert_eq!(fault.kind, FaultKind::Lasting);
+            assert!(fault.text.contains(property) && !fault.text.contains("s3cret"), "{fault}");
+        }
+    }
+}

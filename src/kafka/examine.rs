@@ -183,7 +183,7 @@ pub fn may_read(cluster: &Cluster, topic: &str, within: Duration) -> Permission 
             TailItem::Fault(fault) if fault.kind == FaultKind::Lasting => return Permission::Denied(fault.text),
             TailItem::Fault(fault) if instant() > deadline => return Permission::Unknown(fault.text),
             TailItem::Idle if instant() > deadline => return Permission::Unknown("no answer in time".to_owned()),
-            TailItem::Fault(_) | TailItem::Idle | TailItem::Record { .. } | TailItem::End { .. } => {}
+            TailItem::Fault(_) | TailItem::Idle | TailItem::Record { .. } | TailItem::End { .. } | TailItem::Anew => {}
         }
     }
     Permission::Granted

@@ -49,7 +49,13 @@ impl Fault {
 
     /// Sorts an error of librdkafka; `doing` says what it interrupted (`reading lonewatch.journal`).
     pub(super) fn of(error: &KafkaError, doing: &str) -> Self {
-        Self::new(kind_of(error), format!("{doing}: {error}"))
+        let words = match error {
+            // The value may be a secret.
+            KafkaError::ClientConfig(_, words, property, _) if !words.contains(property) => format!("{words} {property}"),
+            KafkaError::ClientConfig(_, words, ..) => words.clone(),
+            other => other.to_string(),
+        };
+        Self::new(kind_of(error), format!("{doing}: {words}"))
     }
 }
 

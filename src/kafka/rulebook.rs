@@ -22,6 +22,8 @@ use super::topics::TopicNames;
 
 /// How soon a reader that is dropped stops.
 const TURN: Duration = Duration::from_millis(100);
+/// How long after a fault the end is asked for anew.
+const ASK_ANEW: Duration = Duration::from_secs(1);
 
 /// What a [`RulebookReader`] hands over, in the order of the topic.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,7 +37,8 @@ pub enum RulebookItem {
         /// Its value; none for a tombstone.
         value: Option<Vec<u8>>,
     },
-    /// All that was committed so far has been handed over. Comes again whenever the reader has caught up.
+    /// All that was committed so far has been handed over. Comes again whenever the reader has caught up, and after every fault as
+    /// soon as Kafka answers again.
     End,
     /// The copy may be stale; reading goes on.
     Fault(Fault),
@@ -68,17 +71,15 @@ impl RulebookReader {
             .set("fetch.wait.max.ms", "50")
             .set("topic.metadata.refresh.interval.ms", "5000");
         let consumer: BaseConsumer<Logged> = config.create_with_context(Logged).map_err(|error| Fault::of(&error, &doing))?;
-        let mut list = TopicPartitionList::new();
-        list.add_partition_offset(&topic, 0, Offset::Beginning)
-            .and_then(|()| consumer.assign(&list))
-            .map_err(|error| Fault::of(&error, &doing))?;
+        let mut reading = Reading { consumer, topic, next: Offset::Beginning, ask_at: None };
+        reading.assign().map_err(|error| Fault::of(&error, &doing))?;
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
         let thread = std::thread::Builder::new()
             .name("rulebook-reader".into())
             .spawn(move || {
                 while !stopped.load(Ordering::Relaxed) {
-                    if let Some(item) = next_item(&consumer, &doing) {
+                    if let Some(item) = reading.next_item(&doing) {
                         sink(item);
                     }
                 }
@@ -104,16 +105,49 @@ impl Drop for RulebookReader {
     }
 }
 
-fn next_item(consumer: &BaseConsumer<Logged>, doing: &str) -> Option<RulebookItem> {
-    Some(match consumer.poll(TURN)? {
-        Ok(message) => RulebookItem::Entry {
-            offset: message.offset(),
-            key: String::from_utf8_lossy(message.key().unwrap_or_default()).into_owned(),
-            value: message.payload().map(<[u8]>::to_vec),
-        },
-        Err(KafkaError::PartitionEOF(_)) => RulebookItem::End,
-        Err(error) => RulebookItem::Fault(Fault::of(&error, doing)),
-    })
+/// How far the reader has come.
+struct Reading {
+    consumer: BaseConsumer<Logged>,
+    topic: Arc<str>,
+    next: Offset,
+    /// When to ask for the end anew; none while no fault has come since the last.
+    ask_at: Option<Instant>,
+}
+
+impl Reading {
+    /// (Re)begins at the next entry.
+    fn assign(&self) -> Result<(), KafkaError> {
+        let mut list = TopicPartitionList::new();
+        list.add_partition_offset(&self.topic, 0, self.next)?;
+        self.consumer.assign(&list)
+    }
+
+    fn next_item(&mut self, doing: &str) -> Option<RulebookItem> {
+        if self.ask_at.take_if(|at| *at <= instant()).is_some()
+            && let Err(error) = self.assign()
+        {
+            return Some(self.faulty(Fault::of(&error, doing)));
+        }
+        Some(match self.consumer.poll(TURN)? {
+            Ok(message) => {
+                self.next = Offset::Offset(message.offset() + 1);
+                RulebookItem::Entry {
+                    offset: message.offset(),
+                    key: String::from_utf8_lossy(message.key().unwrap_or_default()).into_owned(),
+                    value: message.payload().map(<[u8]>::to_vec),
+                }
+            }
+            Err(KafkaError::PartitionEOF(_)) => RulebookItem::End,
+            Err(error) => self.faulty(Fault::of(&error, doing)),
+        })
+    }
+
+    /// The end is told once for each offset (K13), so an outage without news would never be over: beginning anew where we are brings the
+    /// word again, with the first fetch that is answered.
+    fn faulty(&mut self, fault: Fault) -> RulebookItem {
+        self.ask_at.get_or_insert_with(|| instant() + ASK_ANEW);
+        RulebookItem::Fault(fault)
+    }
 }
 
 /// Why an apply did not happen.
@@ -293,4 +327,35 @@ fn abort(producer: &Transactional) {
 #[allow(clippy::disallowed_methods, reason = "a wait is measured on the monotonic clock")]
 fn instant() -> Instant {
     Instant::now()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::sync::mpsc;
+
+    use rdkafka::mocking::MockCluster;
+
+    use super::*;
+
+    /// A short outage left `/readyz` saying "the copy may be stale" until somebody changed the rules: the end comes once an offset.
+    #[test]
+    fn the_end_is_told_again_when_kafka_answers_again() {
+        const WITHIN: Duration = Duration::from_secs(30);
+        let mock = MockCluster::new(1).unwrap();
+        let names = TopicNames::new("lonewatch");
+        mock.create_topic(&names.rulebook(), 1, 1).unwrap();
+        let cluster = Cluster::new(&mock.bootstrap_servers(), BTreeMap::new());
+        let (sender, items) = mpsc::channel();
+        let _reader = RulebookReader::start(&cluster, &names, move |item| {
+            let _heard_or_over = sender.send(item);
+        })
+        .unwrap();
+        let wait = |wanted: fn(&RulebookItem) -> bool| while !wanted(&items.recv_timeout(WITHIN).unwrap()) {};
+        wait(|item| *item == RulebookItem::End);
+        mock.broker_down(1).unwrap();
+        wait(|item| matches!(item, RulebookItem::Fault(_)));
+        mock.broker_up(1).unwrap();
+        wait(|item| *item == RulebookItem::End);
+    }
 }

@@ -49,10 +49,17 @@ impl Mistakes {
 
 /// "did you mean" for a word that is none of those known: the nearest, or the list.
 pub(super) fn suggestion<'a>(word: &str, known: impl IntoIterator<Item = &'a str> + Clone) -> String {
-    nearest(word, known.clone()).map_or_else(
-        || format!("known here: {}", known.into_iter().collect::<Vec<_>>().join(", ")),
-        |candidate| format!("did you mean `{candidate}`?"),
-    )
+    if let Some(candidate) = nearest(word, known.clone()) {
+        return format!("did you mean `{candidate}`?");
+    }
+    // A reader may have asked for a key twice.
+    let mut once: Vec<&str> = Vec::new();
+    for word in known {
+        if !once.contains(&word) {
+            once.push(word);
+        }
+    }
+    format!("known here: {}", once.join(", "))
 }
 
 /// The same as the end of another mend; nothing where no known word is near.
@@ -88,7 +95,7 @@ mod tests {
     #[test]
     fn a_near_word_is_suggested_and_a_far_one_lists_what_there_is() {
         assert_eq!(suggestion("silense", ["severity", "silence"]), "did you mean `silence`?");
-        assert_eq!(suggestion("colour", ["severity", "silence"]), "known here: severity, silence");
+        assert_eq!(suggestion("colour", ["severity", "silence", "severity"]), "known here: severity, silence");
         assert_eq!(or_suggestion("colour", ["severity"]), "");
     }
 

@@ -3,6 +3,7 @@
 //! One binary for all scenarios, so that librdkafka is linked once and one Kafka serves all; `rig` holds the machinery.
 
 mod a_centre_that_refuses;
+mod alerts_topic_made_anew;
 mod check;
 mod check_device;
 mod constant_payload;

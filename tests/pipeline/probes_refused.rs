@@ -16,7 +16,7 @@ fn refused_probes_make_us_unready_and_blind_and_presses_go_through() {
     let role = site.launch("run");
     let alerts = Follower::start(&site.world.kafka, &site.alerts_topic());
     // The connection of the probes may say so before the lane of the presses listens.
-    let listens = ["subscribed", "none of our probes"].map(|word| format!("lane duress: NOT READY: {word}"));
+    let listens = ["subscribed", "no probe of ours"].map(|word| format!("lane duress: NOT READY: {word}"));
     wait_for(SOON, "/readyz to name the MQTT topics", || match role.get("/readyz") {
         (503, text)
             if text.contains("lw/v1/_probe-a/duress")
@@ -39,4 +39,25 @@ fn refused_probes_make_us_unready_and_blind_and_presses_go_through() {
         let said = alerts.records().iter().any(|record| record.value.as_deref().is_some_and(heard_nothing));
         if said { Ok(()) } else { Err("no such heartbeat".to_owned()) }
     });
+}
+
+/// All but one of the probes may be written. The reports lane blamed the right to read all of its filters, and subscribed anew every 10 s.
+#[test]
+fn one_refused_probe_of_several_is_named_and_ends_no_connection() {
+    let write = ["lw/v1/dev-1/#", "lw/v1/_probe-a/duress", "lw/v1/_probe-a/report", "owntracks/_probe-a/_probe-a/#"];
+    let acl = format!("topic read #\n{}", write.map(|topic| format!("topic write {topic}\n")).concat());
+    let options = MosquittoOptions { acl: Some(acl), ..MosquittoOptions::default() };
+    let site = Site::new(World::with_mosquitto("one-probe-refused", &options), &Rules::of(&["dev-1"]));
+    let role = site.launch("run");
+    let of = |text: &str, part: &str| text.lines().find(|line| line.starts_with(part)).unwrap_or_default().to_owned();
+    wait_for(SOON, "/readyz to name the one MQTT topic, twice", || {
+        let (_, text) = role.get("/readyz");
+        let [lane, probes] = ["feed main lane reports:", "feed main probes:"].map(|part| of(&text, part));
+        let says = |line: &str, words: &str| line.contains(words) && !line.contains("_probe-a/report");
+        let both = says(&lane, "no probe of ours has come back on lw/v1/+/status for 10 s or more")
+            && says(&lane, "publish on lw/v1/_probe-a/status in")
+            && says(&probes, "publish on lw/v1/_probe-a/status in");
+        if both { Ok(()) } else { Err(text) }
+    });
+    assert!(!role.log().contains("Subscribing anew"), "{}", role.tail());
 }

@@ -1,6 +1,8 @@
 //! What would make lonewatch wrong keeps it from starting, and says what is, what must be, and what mends it; all of it at once.
 
-use crate::rig::{PARTITIONS, Rules, Site, World};
+use std::time::Duration;
+
+use crate::rig::{PARTITIONS, Rules, Site, World, timed};
 
 #[test]
 fn a_journal_of_the_wrong_shape_is_refused() {
@@ -59,4 +61,34 @@ fn every_mistake_of_the_configuration_is_told_at_once() {
     }
     assert_eq!(said.matches("error:").count(), keys.len(), "one line each:\n{said}");
     assert_eq!(said.matches("see docs/RUNBOOK.md#configuration").count(), 1, "{said}");
+}
+
+#[test]
+fn kafka_options_that_no_client_takes_are_refused_instead_of_waited_for() {
+    let site = Site::bare(World::new("options"));
+    let good = site.configuration("main", PARTITIONS);
+    for (property, value) in [("security.protocol", "ssl"), ("securty.protocol", "plaintext")] {
+        site.configure(&format!("{good}[kafka.options]\n\"{property}\" = \"{value}\"\n"));
+        for command in [&["run"][..], &["topics", "create"], &["check", "--offline"]] {
+            let ((status, output, log), _) = timed(|| site.command(command));
+            let said = output + &log;
+            assert!(!status.success() && said.contains(property) && said.contains("[kafka.options]"), "{command:?}: {said}");
+            assert!(said.contains("docs/RUNBOOK.md#kafka-settings"), "{command:?}: {said}");
+        }
+    }
+}
+
+#[test]
+fn commands_say_within_seconds_which_kafka_does_not_answer() {
+    let site = Site::new(World::new("commands-no-kafka"), &Rules::of(&["dev-1"]));
+    let said = site.refused(&["alerts", "follow", "--centre", "nowhere"]);
+    assert!(said.contains("no centre nowhere") && said.contains("[centres.nowhere]") && said.contains("rules apply"), "{said}");
+    site.configure(&site.configuration("main", PARTITIONS).replace(&site.world.kafka.bootstrap(), "127.0.0.1:1"));
+    let folder = site.rules_folder().display().to_string();
+    for command in [&["rules", "apply", &folder][..], &["topics", "create"], &["alerts", "follow", "--centre", "north"]] {
+        let (said, took) = timed(|| site.refused(command));
+        assert!(took < Duration::from_secs(12), "{command:?} took {took:?}");
+        assert!(said.contains("no Kafka broker answers at 127.0.0.1:1") && said.contains("Mend:"), "{said}");
+        assert!(said.contains("docs/RUNBOOK.md#kafka-unreachable"), "{said}");
+    }
 }

@@ -11,9 +11,11 @@ mod report;
 
 use clap::ValueEnum;
 
+use super::run::OPTIONS_MEND;
 use super::{ConfigOpts, Failure, Output};
 use crate::config::Settings;
 use crate::diagnosis::{Finding, Part};
+use crate::kafka::Cluster;
 use crate::runbook::Entry;
 
 use report::Report;
@@ -126,6 +128,11 @@ fn configuration(config: &ConfigOpts, report: &mut Report) -> Option<Settings> {
             ];
             let roles: Vec<String> = roles.into_iter().flatten().collect();
             let roles = if roles.is_empty() { "no role: neither [ingest] nor [detect]".to_owned() } else { roles.join(", ") };
+            if let Err(fault) = options(&settings).try_options() {
+                report.say(&Finding::wrong(Part::Config, file, fault.to_string(), OPTIONS_MEND));
+                report.see(Entry::KafkaSettings);
+                return None;
+            }
             report.say(&Finding::ok(Part::Config, file, format!("no mistake; {roles}")));
             Some(settings)
         }
@@ -137,6 +144,15 @@ fn configuration(config: &ConfigOpts, report: &mut Report) -> Option<Settings> {
             None
         }
     }
+}
+
+/// Kafka with the options as configured. Any password will do where nobody is asked: its file may be on another machine.
+fn options(settings: &Settings) -> Cluster {
+    let mut options = settings.kafka.options.clone();
+    if settings.kafka.password_file.is_some() {
+        options.insert("sasl.password".to_owned(), "-".to_owned());
+    }
+    Cluster::new(&settings.kafka.brokers, options)
 }
 
 fn feeds(count: usize) -> String {

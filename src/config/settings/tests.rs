@@ -90,6 +90,7 @@ fn all_mistakes_come_at_once_each_with_its_key() {
         [detect]
         [log]
         format = 'xml'
+        level = 'warning'
     ";
     let env = [("LONEWATCH__KAFKA__PREFIX", "Ü"), ("LONEWATCH__ADMIN__LISTEN", "9464"), ("LONEWATCH__INGEST__NAMES", "b")];
     let found = mistakes(toml, &env);
@@ -108,6 +109,7 @@ fn all_mistakes_come_at_once_each_with_its_key() {
         "ingest.feeds[1].identity: is none of the possible words. Mend: write one of: topic, payload",
         "detect.name: is missing",
         "log.format:",
+        "log.level: \"warning\" is no level",
     ];
     for key in keys {
         assert_eq!(found.iter().filter(|mistake| mistake.starts_with(key)).count(), 1, "{key} in {found:#?}");
@@ -176,4 +178,10 @@ fn variables_that_do_not_fit_say_so() {
 fn a_file_that_is_no_toml_says_where() {
     let found = mistakes("[kafka", &[]);
     assert!(found[0].contains("is no TOML") && found[0].contains("line 1"), "{found:?}");
+}
+
+#[test]
+fn a_prefix_that_cannot_be_one_is_one_mistake() {
+    check("[kafka]\nprefix = \"Two Words\"\n[detect]\nname = \"d-0\"", "kafka.prefix", "cannot begin topic names");
+    check("[detect]\nname = \"d-0\"\ngroup = \"two words\"", "detect.group", "is no name");
 }
