@@ -79,6 +79,13 @@ impl Device {
         }
     }
 
+    /// Whether a fix or a battery level of these times is newer than what is known.
+    pub(super) fn learns(&self, fix_at: Option<ProbeMillis>, level_at: Option<ProbeMillis>) -> bool {
+        let newer =
+            |at: Option<ProbeMillis>, known: Option<ProbeMillis>| at.is_some_and(|at| known.is_none_or(|known| at >= known));
+        newer(fix_at, self.fix.map(|fix| fix.at)) || newer(level_at, self.level_at)
+    }
+
     fn digest(&self, hash: &mut StateHasher) {
         hash.text(self.id.as_str()).text(self.feed.as_ref().map_or("", FeedName::as_str));
         if let Some(owner) = &self.owner {

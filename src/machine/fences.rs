@@ -6,9 +6,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::alert::{Alert, Grade, Kind};
-use crate::ids::FenceName;
+use crate::ids::{FenceName, GroupName};
 use crate::limits;
-use crate::rulebook::{self, Fence, Meaning};
+use crate::rulebook::{Fence, Meaning};
 use crate::time::{AppendMillis, HeardMillis, ProbeMillis};
 
 use super::actions::Actions;
@@ -50,20 +50,23 @@ struct Pending {
 pub(super) struct Seen {
     /// When the fix arrived, on the probes' axis; for a rulebook, when that came into force. A dwell counts from here.
     arrived: ProbeMillis,
+    /// Set where the fix does not say when it was taken, and its time is only the earliest that it may be: it was taken by then. How long a
+    /// crossing held between two fixes counts from here.
+    taken_by: Option<ProbeMillis>,
     /// Set where not a fix but a rulebook gives the verdict: that is then part of the cause, for the same fix may have alerted and
     /// cleared under another rulebook.
     rulebook_at: Option<AppendMillis>,
 }
 
 impl Seen {
-    /// A fix came.
-    pub(super) const fn fix(arrived: ProbeMillis) -> Self {
-        Self { arrived, rulebook_at: None }
+    /// A fix came, with a time of its own or without.
+    pub(super) fn fix(arrived: ProbeMillis, dated: bool) -> Self {
+        Self { arrived, taken_by: (!dated).then_some(arrived), rulebook_at: None }
     }
 
     /// A rulebook came into force.
     pub(super) const fn rulebook(now: AppendMillis) -> Self {
-        Self { arrived: ProbeMillis::new(now.get()), rulebook_at: Some(now) }
+        Self { arrived: ProbeMillis::new(now.get()), taken_by: None, rulebook_at: Some(now) }
     }
 }
 
@@ -101,7 +104,9 @@ impl FenceStates {
             if let Some(pending) = &state.pending {
                 hash.bytes(&pending.fix.event.0).int(pending.fix.at.get()).int(pending.fix.appended_at.get());
                 hash.int(pending.fix.accuracy_metres.to_bits().cast_signed());
-                hash.int(pending.seen.arrived.get()).option(pending.seen.rulebook_at.map(AppendMillis::get));
+                hash.int(pending.seen.arrived.get())
+                    .option(pending.seen.taken_by.map(ProbeMillis::get))
+                    .option(pending.seen.rulebook_at.map(AppendMillis::get));
                 hash.count(usize::from(pending.grade == Grade::Certain)).count(usize::from(pending.doubtful));
             }
         }
@@ -143,27 +148,50 @@ pub(super) fn sweep(scene: Scene<'_>, clock: &TenantClock, device: &mut Device, 
     fire(scene, device, &due, actions);
 }
 
-/// Takes new or changed fences: they give a state at once on the last fix; being found inside a keep-out alerts. `changed` names
-/// fences whose entry or assignment changed, and fences that are gone. What stands open stays so while its cause does.
-pub(super) fn rejudge(
-    scene: Scene<'_>,
-    clock: &TenantClock,
-    device: &mut Device,
-    changed: &BTreeSet<FenceName>,
-    actions: &mut Actions,
-) {
-    let seen = Seen::rulebook(scene.now);
+/// What a rulebook changes about the fences of a device.
+#[derive(Clone, Copy)]
+pub(super) struct Changed<'a> {
+    /// Fences of its tenant that came, went, or have another entry.
+    pub(super) entries: Option<&'a BTreeSet<FenceName>>,
+    /// The group that it had, where it has another now.
+    pub(super) group_before: Option<&'a Option<GroupName>>,
+}
+
+impl Changed<'_> {
+    pub(super) const fn is_any(self) -> bool {
+        self.entries.is_some() || self.group_before.is_some()
+    }
+
+    /// Whether this fence is another for the device than it was; none of that name is one that has gone.
+    fn concerns(self, name: &FenceName, fence: Option<&Fence>, group: Option<&GroupName>) -> bool {
+        let moved = || {
+            let before = self.group_before?;
+            Some(fence?.applies_to(before.as_ref()) != fence?.applies_to(group))
+        };
+        self.entries.is_some_and(|names| names.contains(name)) || moved().unwrap_or(false)
+    }
+}
+
+/// Takes new or changed fences: they give a state at once on the last fix; being found inside a keep-out alerts. What stands open stays
+/// so while its cause does.
+pub(super) fn rejudge(scene: Scene<'_>, clock: &TenantClock, device: &mut Device, changed: Changed<'_>, actions: &mut Actions) {
+    let Some(owner) = device.owner.clone() else { return };
+    let index = scene.rulebook.fences();
+    let find = |name: &FenceName| index.find(&owner.tenant, name).map(|slot| index.fence(slot));
+
+    let seen = Seen::rulebook(scene.appended_at);
     let mut open: BTreeMap<FenceName, Box<Alert>> = BTreeMap::new();
-    for name in changed {
-        if let Some(alert) = device.fences.states.remove(name).and_then(|state| state.open) {
-            open.insert(name.clone(), alert);
+    let concerned = |name: &FenceName| changed.concerns(name, find(name), owner.group.as_ref());
+    let names: Vec<FenceName> = device.fences.states.keys().filter(|name| concerned(name)).cloned().collect();
+    for name in names {
+        if let Some(alert) = device.fences.states.remove(&name).and_then(|state| state.open) {
+            open.insert(name, alert);
         }
     }
     let mut due = Vec::new();
     if let Some(fix) = device.fix.filter(|_| device.fences.judged) {
-        for (name, fence) in
-            candidates(scene, device, &fix, reach_metres(false)).into_iter().filter(|(name, _)| changed.contains(name))
-        {
+        let near = candidates(scene, device, &fix, reach_metres(false));
+        for (name, fence) in near.into_iter().filter(|(name, fence)| changed.concerns(name, Some(fence), owner.group.as_ref())) {
             let side = side(fence, &fix);
             let state = device.fences.states.entry(name.clone()).or_default();
             let entered = matches!(side, Side::Inside(_));
@@ -180,11 +208,7 @@ pub(super) fn rejudge(
         }
     }
     for (name, alert) in open {
-        let fence = device.owner.as_ref().and_then(|owner| {
-            let index = scene.rulebook.fences();
-            Some((index.fence(index.find(&owner.tenant, &name)?), owner))
-        });
-        let applies = fence.is_none_or(|(fence, owner)| fence.applies_to(owner.group.as_ref()));
+        let applies = find(&name).is_none_or(|fence| fence.applies_to(owner.group.as_ref()));
         actions.raise(scene.clear(&alert, if applies { "the fence was changed in the rulebook" } else { NOT_FOR_IT }));
     }
     fire(scene, device, &due, actions);
@@ -198,16 +222,6 @@ pub(super) fn rearm(scene: Scene<'_>, device: &mut Device, actions: &mut Actions
             scene.hand_over(open, &entry.centre, entry.rules.stage.max(fence.stage), actions);
         }
     }
-}
-
-/// The fences that are for one of a device's groups, the one that it has and the one of its entry, and not for the other.
-pub(super) fn reassigned(scene: Scene<'_>, device: &Device, entry: &rulebook::Device) -> BTreeSet<FenceName> {
-    let Some(owner) = device.owner.as_ref().filter(|owner| owner.tenant == entry.tenant && owner.group != entry.group) else {
-        return BTreeSet::new();
-    };
-    let all = scene.rulebook.fences().iter().map(|(_, fence)| fence).filter(|fence| fence.tenant == entry.tenant);
-    let differ = all.filter(|fence| fence.applies_to(owner.group.as_ref()) != fence.applies_to(entry.group.as_ref()));
-    differ.map(|fence| fence.name.clone()).collect()
 }
 
 /// Forgets every fence: the device has another owner, or none.
@@ -274,14 +288,15 @@ fn settle(fence: &Fence, state: &mut FenceState, side: Side, fix: &AppliedFix, s
     }
 }
 
-/// Begins, keeps or drops a pending edge. A fix that is unclear undoes it only where its plain position does.
+/// Begins, keeps or drops a pending edge. A fix that is unclear undoes an entry: it shows the plain position outside, or the whole circle of a
+/// keep-out. A leaving it undoes only where its plain position does.
 fn weigh(state: &mut FenceState, side: Side, fix: &AppliedFix, seen: Seen) {
     let (to_inside, grade) = match side {
         Side::Inside(grade) => (true, grade),
         Side::Outside => (false, Grade::Certain),
         Side::Unclear { near } => {
-            let to_inside = !state.inside;
-            state.pending = state.pending.take().filter(|_| near == to_inside).map(|it| Pending { doubtful: true, ..it });
+            let leaves = state.inside && !near;
+            state.pending = state.pending.take().filter(|_| leaves).map(|it| Pending { doubtful: true, ..it });
             return;
         }
     };
@@ -312,7 +327,8 @@ fn upgrade(scene: Scene<'_>, state: &mut FenceState, side: Side, actions: &mut A
 /// Whether a pending edge has held for its dwell, up to a fix that shows it: by the time between fixes, or by heard time.
 fn is_due(fence: &Fence, state: &FenceState, fix: &AppliedFix, clock: &TenantClock, heard: HeardMillis) -> bool {
     state.pending.as_ref().filter(|pending| !pending.doubtful).is_some_and(|pending| {
-        let held_millis = heard.since(clock.heard_at(pending.seen.arrived)).max(fix.at.since(pending.fix.at));
+        let began_at = pending.seen.taken_by.unwrap_or(pending.fix.at);
+        let held_millis = heard.since(clock.heard_at(pending.seen.arrived)).max(fix.at.since(began_at));
         held_millis >= fence.dwell_millis
     })
 }

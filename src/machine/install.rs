@@ -1,10 +1,9 @@
 //! A new rulebook comes into force, at one record: owners are set, and only what changed is judged anew.
 
-use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::ids::{FenceName, TenantName};
+use crate::ids::{FenceName, GroupName, TenantName};
 use crate::rulebook::{self, Rulebook};
 
 use super::actions::Actions;
@@ -23,19 +22,19 @@ impl Machine {
         self.ingest_faults.install(rulebook);
         self.clocks.install(&before, rulebook);
         let changed = changed_fences(&before, rulebook);
-        let mut reassigned: BTreeMap<Slot, BTreeSet<FenceName>> = BTreeMap::new();
+        let mut regrouped: BTreeMap<Slot, Option<GroupName>> = BTreeMap::new();
         let (partition, count) = (self.partition, self.count);
         for entry in rulebook.devices().filter(|entry| count.of(entry.id.as_str()) == partition) {
             if let Some(slot) = self.devices.slot_or_new(&entry.id, true) {
-                let names = fences::reassigned(scene, self.devices.get(slot), entry);
-                if !names.is_empty() {
-                    reassigned.insert(slot, names);
+                let owner = self.devices.get(slot).owner.as_ref();
+                if let Some(owner) = owner.filter(|owner| owner.tenant == entry.tenant && owner.group != entry.group) {
+                    regrouped.insert(slot, owner.group.clone());
                 }
                 self.own(scene, slot, entry, actions);
             }
         }
         for slot in self.devices.slots() {
-            self.settle(scene, slot, &changed, reassigned.get(&slot), actions);
+            self.settle(scene, slot, &changed, regrouped.get(&slot), actions);
         }
     }
 
@@ -65,7 +64,7 @@ impl Machine {
         scene: Scene<'_>,
         slot: Slot,
         changed: &BTreeMap<TenantName, BTreeSet<FenceName>>,
-        reassigned: Option<&BTreeSet<FenceName>>,
+        group_before: Option<&Option<GroupName>>,
         actions: &mut Actions,
     ) {
         let device = self.devices.get_mut(slot);
@@ -78,15 +77,11 @@ impl Machine {
         let device = self.devices.get_mut(slot);
         let Some(owner) = &device.owner else { return };
         let clock = self.clocks.tenant(&owner.tenant);
-        let names = match (changed.get(&owner.tenant), reassigned) {
-            (Some(changed), Some(reassigned)) => Some(Cow::Owned(changed | reassigned)),
-            (Some(names), None) | (None, Some(names)) => Some(Cow::Borrowed(names)),
-            (None, None) => None,
-        };
+        let changed = fences::Changed { entries: changed.get(&owner.tenant), group_before };
         if !device.fences.is_judged() {
-            fences::judge(scene, clock, device, fences::Seen::rulebook(scene.now), actions);
-        } else if let Some(names) = names {
-            fences::rejudge(scene, clock, device, &names, actions);
+            fences::judge(scene, clock, device, fences::Seen::rulebook(scene.appended_at), actions);
+        } else if changed.is_any() {
+            fences::rejudge(scene, clock, device, changed, actions);
         }
         fences::rearm(scene, device, actions);
         battery_low::rearm(scene, device, actions);

@@ -257,9 +257,13 @@ impl Machine {
             return Waited { alive_at: Some(arrived), since: arrived };
         }
         let connected_at = ProbeMillis::new(message.connected_at.get());
-        let heard_to = self.clocks.heard_by(&message.feed, message.lane, &message.ingester).filter(|to| *to < connected_at);
+        let own = self.clocks.heard_by(&message.feed, message.lane, &message.ingester);
+        let heard_to = own.filter(|to| *to < connected_at);
         let oldest = || connected_at.plus(-SECOND_MILLIS * i64::from(limits::SESSION_EXPIRY_SECONDS));
-        Waited { alive_at: heard_to, since: heard_to.unwrap_or_else(oldest).min(arrived) }
+        // Of an ingester under a new name no backlog can be older than what anybody last heard, as long as nobody has heard since: its
+        // session is new.
+        let of_anybody = || self.clocks.heard_to(&message.feed, message.lane).filter(|to| own.is_none() && *to < connected_at);
+        Waited { alive_at: heard_to.or_else(of_anybody), since: heard_to.unwrap_or_else(oldest).min(arrived) }
     }
 
     /// What the message tells of its device, once it is clear that it was not told before.
@@ -270,13 +274,20 @@ impl Machine {
             MessageContent::Other | MessageContent::Unreadable(_) => return actions.note(Outcome::ContactOnly),
         };
         let device = self.devices.get_mut(slot);
+        let told_at = clock.correct(report.device_time());
+        // A copy that waited nobody knows how long, and is history for that, takes nothing from one that came at once by another ingester.
+        let fix_at = report.fix.map(|fix| clock.correct(fix.at.or_else(|| report.device_time())));
+        let level_at = report.battery_percent.map(|_| told_at);
+        let says = fix_at.is_some() || level_at.is_some();
+        if message.after_probe.is_none() && says && !device.learns(fix_at, level_at) {
+            return actions.note(Outcome::History);
+        }
         if device.repeats.seen(message.event, report.boot.zip(report.sequence)) {
             return actions.note(Outcome::Repeat);
         }
         if message.retained {
             return actions.note(Outcome::Retained);
         }
-        let told_at = clock.correct(report.device_time());
         if scene.appended_at.get().saturating_sub(told_at.get()) > limits::LATE_MILLIS {
             actions.note(Outcome::Late);
         }
@@ -307,7 +318,8 @@ impl Machine {
         actions: &mut Actions,
     ) -> bool {
         let Some(fix) = report.fix else { return false };
-        let at = clock.correct(fix.at.or_else(|| report.device_time()));
+        let said = fix.at.or_else(|| report.device_time());
+        let at = clock.correct(said);
         let device = self.devices.get_mut(slot);
         if device.fix.is_some_and(|known| at < known.at) {
             return false;
@@ -322,7 +334,7 @@ impl Machine {
             course_cdeg: fix.course_cdeg,
         });
         let Some(owner) = &device.owner else { return true };
-        let seen = fences::Seen::fix(clock.arrived());
+        let seen = fences::Seen::fix(clock.arrived(), said.is_some());
         fences::judge(scene, self.clocks.tenant(&owner.tenant), device, seen, actions);
         self.note_dwelling(slot);
         true

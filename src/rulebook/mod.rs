@@ -99,9 +99,10 @@ impl Rulebook {
         self.device(device).is_none_or(|device| self.carries_tenant(feed, &device.tenant))
     }
 
-    /// Whether a feed's entry names a tenant.
+    /// Whether a feed may speak for a tenant: its entry names it. A feed whose entry is gone, or not there yet, is nobody else's: while a
+    /// feed is renamed its devices must be heard.
     pub fn carries_tenant(&self, feed: &FeedName, tenant: &TenantName) -> bool {
-        self.feed(feed).is_some_and(|feed| feed.tenants.contains(tenant))
+        self.feed(feed).is_none_or(|feed| feed.tenants.contains(tenant))
     }
 
     /// Every centre, in order of name.

@@ -90,6 +90,8 @@ struct SeenFix {
     position: Position,
     accuracy: f64,
     at: i64,
+    /// It said so itself.
+    dated: bool,
     event: EventId,
     appended: i64,
 }
@@ -341,20 +343,31 @@ impl Oracle {
         let Some(report) = report else { return };
         let appended = self.appended.0;
         let watched = self.watched.get_mut(device).expect("watched");
+        let told = back(report.device_time());
+        let said = report.fix.map(|fix| fix.at.or(report.device_time()));
+        let is_old = |is: Option<i64>, known: Option<i64>| is.is_none_or(|is| known.is_some_and(|known| is < known));
+        let old_level = is_old(report.battery_percent.map(|_| told), watched.level_at);
+        let old_fix = is_old(said.map(back), watched.fix.map(|fix| fix.at));
+        let says = report.battery_percent.is_some() || said.is_some();
+        // Its copy by another way may be known to be newer.
+        if probe.is_none() && says && old_level && old_fix {
+            return;
+        }
         if !watched.events.insert(message.event) || message.retained {
             return;
         }
-        let told = back(report.device_time());
         if let Some(percent) = report.battery_percent.filter(|_| watched.level_at.is_none_or(|known| told >= known)) {
             watched.level_at = Some(told);
             self.battery(device, percent, message.event, told);
         }
         let watched = self.watched.get_mut(device).expect("watched");
         if let Some(fix) = report.fix {
-            let at = back(fix.at.or(report.device_time()));
+            let said = fix.at.or(report.device_time());
+            let at = back(said);
             if watched.fix.is_none_or(|known| at >= known.at) {
                 let accuracy = f64::from(fix.accuracy_cm) / 100.0;
-                let fix = SeenFix { position: fix.position, accuracy, at, event: message.event, appended };
+                let (event, dated) = (message.event, said.is_some());
+                let fix = SeenFix { position: fix.position, accuracy, at, dated, event, appended };
                 watched.fix = Some(fix);
                 self.judge_fences(device, fix, arrived, None, None);
             }
@@ -363,14 +376,24 @@ impl Oracle {
 
     /// Not where the device is another tenant's than those of the feed.
     fn speaks_for(&self, message: &MessageRecord) -> bool {
-        let tenants = self.book.feed(&message.feed).map(|feed| feed.tenants.clone()).unwrap_or_default();
-        self.book.device(&message.device).is_none_or(|entry| tenants.contains(&entry.tenant))
+        let (Some(feed), Some(entry)) = (self.book.feed(&message.feed), self.book.device(&message.device)) else { return true };
+        feed.tenants.contains(&entry.tenant)
     }
 
     /// Up to when the receiver of a message without a probe had itself heard that lane, if before the connection on which it came.
     fn last_heard_by(&self, message: &MessageRecord) -> Option<i64> {
         let mine = self.ears.iter().filter(|ear| ear.0 == message.feed && ear.1 == message.lane && ear.2 == message.ingester);
         mine.map(|ear| ear.3).max().filter(|heard| *heard < message.connected_at.get())
+    }
+
+    /// When its device was alive at the latest, as far as anybody knows: a receiver that never heard has no session from before, so nothing
+    /// that it hands over is older than what others heard until then.
+    fn alive_by(&self, message: &MessageRecord) -> Option<i64> {
+        let lane = || self.ears.iter().filter(|ear| ear.0 == message.feed && ear.1 == message.lane);
+        if lane().any(|ear| ear.2 == message.ingester) {
+            return self.last_heard_by(message);
+        }
+        lane().map(|ear| ear.3).max().filter(|heard| *heard < message.connected_at.get())
     }
 
     fn contact(&mut self, message: &MessageRecord, arrived: i64) {
@@ -382,7 +405,7 @@ impl Oracle {
         }
         let at = match &message.after_probe {
             Some(_) => arrived,
-            None => match self.last_heard_by(message) {
+            None => match self.alive_by(message) {
                 Some(heard) => heard,
                 None => return,
             },
@@ -507,7 +530,7 @@ impl Oracle {
             let (inside, certain) = match verdict {
                 Verdict::Inside { certain } => (true, certain),
                 Verdict::Outside => (false, true),
-                Verdict::AsBefore if state.pending.is_some() => (plainly_inside, false),
+                Verdict::AsBefore if state.pending.is_some() => (state.inside && plainly_inside, false),
                 Verdict::AsBefore => (state.inside, false),
             };
             state.pending = (inside != state.inside).then_some(match state.pending {
@@ -534,7 +557,8 @@ impl Oracle {
             let Some((first, seen_at, rulebook_at, certain)) = state.pending.filter(|_| !state.open_question) else { continue };
             let (inside, open) = (state.inside, state.open.clone());
             let heard = self.heard_since(&tenant, seen_at) - latest.map_or(0, |(_, at)| self.heard_since(&tenant, at));
-            let held = latest.map_or(heard, |(fix, _)| heard.max(fix.at - first.at));
+            let began = if first.dated || rulebook_at.is_some() { first.at } else { seen_at };
+            let held = latest.map_or(heard, |(fix, _)| heard.max(fix.at - began));
             if held < fence.dwell_millis {
                 continue;
             }
@@ -615,7 +639,7 @@ impl Oracle {
             }
             let watched = &self.watched[&device];
             if let Some(fix) = watched.fix.filter(|_| !watched.judged) {
-                self.judge_fences(&device, fix, self.now, Some(self.now), None);
+                self.judge_fences(&device, fix, self.appended.0, Some(self.appended.0), None);
             }
             self.hand_over(&device);
         }

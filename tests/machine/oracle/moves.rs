@@ -46,7 +46,7 @@ impl Oracle {
                 }
                 (false, true) => {
                     if let Some(fix) = watched.fix.filter(|_| watched.judged) {
-                        self.judge_fences(device, fix, self.now, Some(self.now), Some(&name));
+                        self.judge_fences(device, fix, self.appended.0, Some(self.appended.0), Some(&name));
                     }
                 }
                 (true, true) | (false, false) => {}
