@@ -138,3 +138,48 @@ fn what_came_before_something_that_cannot_be_read_is_heard() {
     assert_eq!(&message.payload[..], b"help");
     assert!(trouble.why.contains("no MQTT 5"), "{}", trouble.why);
 }
+
+/// More than come in the time that messages gather, by far; fewer than come while a connection reads without letting anybody take.
+const SOON: u32 = 400;
+
+/// Sends a message each millisecond until the first is acknowledged, and counts them.
+fn trickle(listener: &TcpListener) -> u32 {
+    let (mut stream, mut input) = accept(listener);
+    let mut writing = stream.try_clone().unwrap();
+    let (stop, stopped) = std::sync::mpsc::channel();
+    let writer = std::thread::spawn(move || {
+        let mut sent = 0;
+        while sent < 10 * SOON && stopped.recv_timeout(Duration::from_millis(1)).is_err() {
+            sent += 1;
+            let mut publish = Publish::new("lw/v1/dev-1/report", QoS::AtLeastOnce, "{}", None);
+            publish.pkid = u16::try_from(sent).unwrap();
+            let mut output = BytesMut::new();
+            put(&Packet::Publish(publish), &mut output);
+            writing.write_all(&output).unwrap();
+        }
+        sent
+    });
+    while !matches!(next(&mut stream, &mut input), Packet::PubAck(_)) {}
+    stop.send(()).unwrap();
+    writer.join().unwrap()
+}
+
+#[test]
+fn messages_that_gather_are_taken_while_others_come() {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let endpoint = Endpoint { host: "127.0.0.1".into(), port: listener.local_addr().unwrap().port(), credentials: None };
+    let broker = std::thread::spawn(move || trickle(&listener));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let mut connection = Connection::open(&endpoint, &purpose());
+        loop {
+            match connection.next().await {
+                Happening::Message(publish) => connection.acknowledge(&publish).unwrap(),
+                Happening::Ended(_) => break,
+                Happening::Connected | Happening::Subscribed | Happening::Published | Happening::Refused(_) => {}
+            }
+        }
+    });
+    let sent = broker.join().unwrap();
+    assert!(sent < SOON, "{sent} messages came before the first was taken");
+}

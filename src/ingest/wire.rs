@@ -204,6 +204,8 @@ impl Wire {
                     ready.map_err(|fault| Fault::of(&fault, "read"))?;
                     self.read(&reader)?;
                     self.hand_over(events);
+                    // Whoever takes them lives on this thread, and must not wait through the next sleep.
+                    tokio::task::yield_now().await;
                 }
             }
         }
