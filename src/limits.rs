@@ -227,6 +227,9 @@ pub const WRITER_PENDING_MAX: usize = 20_000;
 /// A topic that is missing or forbidden is tried for this long before it is said to refuse: metadata loses a topic for moments. Not longer,
 /// because presses go to another centre only then, and Kafka's client has waited 5 s for a missing topic already.
 pub const WRITER_REFUSED_MILLIS: u64 = 3_000;
+/// A topic that refuses is tried again a second later, and then ever less often, down to this: each record that it refuses costs the producer
+/// one of its 32,768 epochs, and a pause of all its partitions. Not seldomer, because the centre's presses wait for it after the mend.
+pub const WRITER_REFUSED_TRIED_MILLIS_MAX: u64 = 10_000;
 /// A record that Kafka calls invalid is tried so often, a second apart, before that is believed: a press is not given up on one word.
 pub const WRITER_INVALID_TRIES: u32 = 3;
 /// A writer whose records wait while Kafka acknowledges nothing for this long says that it is not ready. Ordinary acknowledgements

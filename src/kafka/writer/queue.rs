@@ -12,12 +12,15 @@ use rdkafka::types::RDKafkaErrorCode as Code;
 
 use super::{Delivery, Outcome, Outgoing, RefusedReason, Ticket};
 use crate::journal::Partition;
+use crate::kafka::fault::{FaultKind, kind_of_code};
 use crate::limits;
 
 /// How long a held queue waits before it goes out again.
 const HELD_FOR: Duration = Duration::from_millis(200);
 /// And where the destination refuses, or calls a record invalid: somebody has to mend something first.
 const REFUSED_FOR: Duration = Duration::from_secs(1);
+/// Doubled each time up to this, once it is believed that it refuses.
+const REFUSED_FOR_MAX: Duration = Duration::from_millis(limits::WRITER_REFUSED_TRIED_MILLIS_MAX);
 /// A destination that refuses for so long is said to.
 const REFUSED_SAID_AFTER: Duration = Duration::from_millis(limits::WRITER_REFUSED_MILLIS);
 
@@ -80,8 +83,24 @@ pub(super) fn verdict(code: Code) -> Verdict {
         Code::UnknownTopic | Code::UnknownTopicOrPartition | Code::UnknownPartition | Code::InvalidTopic => {
             Verdict::Hold(RefusedReason::TopicGone)
         }
-        Code::Fatal | Code::GaplessGuarantee | Code::Fenced => Verdict::Spent,
+        other if kind_of_code(other) == FaultKind::Fatal => Verdict::Spent,
         _other => Verdict::Retry,
+    }
+}
+
+/// How a destination refuses.
+#[derive(Clone, Copy)]
+struct Refusal {
+    since: Instant,
+    reason: RefusedReason,
+    /// How long the next try waits.
+    wait: Duration,
+}
+
+impl Refusal {
+    /// Whether it has lasted for long enough to say so.
+    fn is_believed(&self, now: Instant) -> bool {
+        now.duration_since(self.since) >= REFUSED_SAID_AFTER
     }
 }
 
@@ -95,8 +114,8 @@ struct Queue {
     under_way: usize,
     /// While set: nothing more goes out until that time, and until nothing is under way.
     held_until: Option<Instant>,
-    /// Since when the destination refuses, and why.
-    refused: Option<(Instant, RefusedReason)>,
+    /// Set while the destination refuses.
+    refused: Option<Refusal>,
     /// Entries below this number go one by one: one of them is refused, and it is not known which.
     alone_below: usize,
     /// When Kafka last settled a record of it.
@@ -108,9 +127,21 @@ impl Queue {
         self.held_until.get_or_insert(until);
     }
 
+    /// The destination refuses, once more: tried again, ever less often.
+    fn refuse(&mut self, reason: RefusedReason, now: Instant) {
+        let refusal = self.refused.get_or_insert(Refusal { since: now, reason, wait: REFUSED_FOR });
+        refusal.reason = reason;
+        if self.held_until.is_none() {
+            self.held_until = Some(now + refusal.wait);
+            if refusal.is_believed(now) {
+                refusal.wait = (refusal.wait * 2).min(REFUSED_FOR_MAX);
+            }
+        }
+    }
+
     /// Why the destination refuses, if it has for long enough to say so.
     fn refuses(&self, now: Instant) -> Option<RefusedReason> {
-        self.refused.filter(|(since, _)| now.duration_since(*since) >= REFUSED_SAID_AFTER).map(|(_, reason)| reason)
+        self.refused.filter(|refusal| refusal.is_believed(now)).map(|refusal| refusal.reason)
     }
 
     /// Since when Kafka has settled nothing of what waits here. One that refuses is not silent.
@@ -119,11 +150,12 @@ impl Queue {
         Some(self.settled_at.map_or(oldest.written_at, |settled_at| settled_at.max(oldest.written_at)))
     }
 
-    /// Whether a further entry may go out: one that goes alone waits until nothing is under way, and so does the one behind it.
+    /// Whether a further entry may go out: one that goes alone waits until nothing is under way, and so does the one behind it. To a
+    /// destination that refuses one goes at a time: each costs an epoch of the producer (TRAPS).
     fn may_send(&self) -> bool {
         let Some(next) = self.entries.get(self.sent).filter(|_| self.held_until.is_none()) else { return false };
         let behind_one_alone = self.sent > 0 && self.entries[self.sent - 1].alone;
-        self.under_way == 0 || !(next.number < self.alone_below || behind_one_alone)
+        self.under_way == 0 || !(self.refused.is_some() || next.number < self.alone_below || behind_one_alone)
     }
 
     /// Tells who waits that the destination refuses, once; what is not needed is given up.
@@ -213,8 +245,7 @@ impl Queues {
         let verdict = answer.map_err(verdict);
         let entry = queue.entries.get_mut(at)?;
         if let Err(Verdict::Hold(reason)) = verdict {
-            queue.refused.get_or_insert((now, reason)).1 = reason;
-            queue.hold(now + REFUSED_FOR);
+            queue.refuse(reason, now);
             return None;
         }
         queue.refused = None;
@@ -250,14 +281,16 @@ impl Queues {
             // What one partition has shown for long enough, the others need not show anew.
             let known = partitions.values().find_map(|queue| queue.refuses(now));
             for (partition, queue) in partitions {
-                if queue.held_until.is_some_and(|until| until <= now && queue.under_way == 0) {
+                let Some(until) = queue.held_until.filter(|_| queue.under_way == 0) else { continue };
+                queue.sent = 0;
+                // Said before it is due: a press does not wait for that.
+                if let Some(reason) = known.filter(|_| queue.refused.is_some()) {
+                    let waited = queue.entries.len();
+                    queue.tell_refused(reason, &mut said);
+                    self.pending -= waited - queue.entries.len();
+                }
+                if until <= now {
                     queue.held_until = None;
-                    queue.sent = 0;
-                    if let Some(reason) = known.filter(|_| queue.refused.is_some()) {
-                        let waited = queue.entries.len();
-                        queue.tell_refused(reason, &mut said);
-                        self.pending -= waited - queue.entries.len();
-                    }
                     released.push((Arc::clone(topic), *partition));
                 }
             }

@@ -194,22 +194,54 @@ fn a_topic_that_refuses_keeps_what_is_needed_and_says_so_once() {
     }
     let after = |seconds| now + Duration::from_secs(seconds);
     assert_eq!(queues.release(after(1)).1, [], "topics vanish for moments");
-    assert_eq!((goes_out(&mut queues), queues.refusing(after(1))), (vec![0, 1, 2], vec![]));
-    for number in 0..3 {
-        assert_eq!(queues.answered(("t", 0), number, Err(Code::UnknownTopicOrPartition), after(1)), None);
-    }
-    let (released, said) = queues.release(after(5));
+    assert_eq!((goes_out(&mut queues), queues.refusing(after(1))), (vec![0], vec![]));
+    assert_eq!(queues.answered(("t", 0), 0, Err(Code::UnknownTopicOrPartition), after(4)), None);
+    let (released, said) = queues.release(after(4));
     assert_eq!(outcomes(&said), [(0, gone), (1, gone), (2, Outcome::Refused(RefusedReason::TopicGone))]);
-    assert_eq!((released.len(), queues.pending(), queues.silent_since()), (1, 2, None));
-    assert_eq!(queues.refusing(after(5)), [(Arc::from("t"), RefusedReason::TopicGone)]);
-    assert_eq!(goes_out(&mut queues), [0, 1], "and tried again all the same");
+    assert_eq!((released.len(), queues.pending(), queues.silent_since()), (0, 2, None));
+    assert_eq!(queues.refusing(after(4)), [(Arc::from("t"), RefusedReason::TopicGone)]);
+    assert_eq!((queues.release(after(5)), goes_out(&mut queues)), ((vec![(Arc::from("t"), 0)], vec![]), vec![0]), "tried again");
     assert_eq!(queues.answered(("t", 0), 0, Err(Code::TopicAuthorizationFailed), after(5)), None);
-    assert_eq!(queues.answered(("t", 0), 1, Err(Code::TopicAuthorizationFailed), after(5)), None);
+    queues.push(Entry::new(Ticket(3), outgoing("t", 0, b"x"), Partition(0), 0));
+    let (released, said) = queues.release(after(5));
+    assert_eq!((released.len(), outcomes(&said)), (0, vec![(3, Outcome::Held(RefusedReason::NotAuthorised))]), "at once");
     assert_eq!(queues.release(after(7)).1, [], "said before");
-    assert_eq!(goes_out(&mut queues), [0, 1]);
-    let stored: Vec<_> = (0..2).filter_map(|number| queues.answered(("t", 0), number, Ok(()), after(7))).collect();
-    assert_eq!(outcomes(&stored), [(0, Outcome::Stored), (1, Outcome::Stored)]);
+    assert_eq!(goes_out(&mut queues), [0]);
+    let stored = queues.answered(("t", 0), 0, Ok(()), after(7));
+    assert_eq!((outcomes(stored.as_slice()), goes_out(&mut queues)), (vec![(0, Outcome::Stored)], vec![1, 3]));
+    let stored: Vec<_> = [1, 3].iter().filter_map(|number| queues.answered(("t", 0), *number, Ok(()), after(7))).collect();
+    assert_eq!(outcomes(&stored), [(1, Outcome::Stored), (3, Outcome::Stored)]);
     assert_eq!((queues.pending(), queues.refusing(after(7))), (0, vec![]));
+}
+
+#[test]
+fn a_topic_that_refuses_is_tried_with_one_record_ever_less_often() {
+    let now = start();
+    let mut queues = sent(3);
+    for number in 0..3 {
+        assert_eq!(queues.answered(("t", 0), number, Err(Code::TopicAuthorizationFailed), now), None);
+    }
+    let mut tried = Vec::new();
+    for second in 1..50 {
+        let now = now + Duration::from_secs(second);
+        if !queues.release(now).0.is_empty() {
+            assert_eq!(goes_out(&mut queues), [0]);
+            assert_eq!(queues.answered(("t", 0), 0, Err(Code::TopicAuthorizationFailed), now), None);
+            tried.push(second);
+        }
+    }
+    assert_eq!(tried, [1, 2, 3, 4, 6, 10, 18, 28, 38, 48]);
+}
+
+#[test]
+fn a_producer_whose_epoch_is_not_taken_is_spent() {
+    let (mock, cluster) = mock();
+    let (writer, mut deliveries) = open(&cluster);
+    mock.request_errors(RDKafkaApiKey::Produce, &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_INVALID_PRODUCER_EPOCH]);
+    writer.write(Ticket(0), outgoing("t", 1, b"press"));
+    assert!(writer.flush(WITHIN));
+    assert_eq!(outcomes(&drain(&mut deliveries)), [(0, Outcome::Stored)]);
+    assert_eq!((stored(&cluster)[1].as_slice(), writer.shared.generation()), (["press".to_owned()].as_slice(), 1));
 }
 
 #[test]
@@ -221,7 +253,7 @@ fn what_one_partition_has_shown_the_others_need_not_show_anew() {
     queues.push(Entry::new(Ticket(1), outgoing("t", 1, b"x"), Partition(1), 0));
     assert!(queues.next_to_send("t", 1).is_some());
     assert_eq!(queues.answered(("t", 1), 1, Err(Code::TopicAuthorizationFailed), after(5)), None);
-    assert_eq!(outcomes(&queues.release(after(7)).1), [(1, Outcome::Held(RefusedReason::NotAuthorised))]);
+    assert_eq!(outcomes(&queues.release(after(5)).1), [(1, Outcome::Held(RefusedReason::NotAuthorised))]);
 }
 
 #[test]
@@ -310,5 +342,7 @@ fn what_is_not_known_to_last_is_tried_again() {
     for code in [Code::QueueFull, Code::MessageTimedOut, Code::PurgeInflight, Code::NotEnoughReplicas, Code::KafkaStorageError] {
         assert_eq!(verdict(code), Verdict::Retry, "{code}");
     }
-    assert_eq!(verdict(Code::Fatal), Verdict::Spent);
+    for code in [Code::Fatal, Code::InvalidProducerEpoch, Code::UnknownProducerId] {
+        assert_eq!(verdict(code), Verdict::Spent, "{code}");
+    }
 }
