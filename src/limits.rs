@@ -230,6 +230,12 @@ pub const WRITER_REFUSED_MILLIS: u64 = 3_000;
 /// A topic that refuses is tried again a second later, and then ever less often, down to this: each record that it refuses costs the producer
 /// one of its 32,768 epochs, and a pause of all its partitions. Not seldomer, because the centre's presses wait for it after the mend.
 pub const WRITER_REFUSED_TRIED_MILLIS_MAX: u64 = 10_000;
+/// A topic that has neither taken nor refused anything for so long is no longer said to refuse: what comes next is waited for again.
+pub const WRITER_REFUSED_REMEMBERED_MILLIS: u64 = 30_000;
+const _: () = assert!(
+    WRITER_REFUSED_REMEMBERED_MILLIS >= WRITER_REFUSED_TRIED_MILLIS_MAX + 2 * HEARTBEAT_MILLIS.unsigned_abs(),
+    "a refusal that lasts is met again before it is forgotten, though nothing but heartbeats is written there"
+);
 /// A record that Kafka calls invalid is tried so often, a second apart, before that is believed: a press is not given up on one word.
 pub const WRITER_INVALID_TRIES: u32 = 3;
 /// A writer whose records wait while Kafka acknowledges nothing for this long says that it is not ready. Ordinary acknowledgements

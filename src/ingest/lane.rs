@@ -383,8 +383,10 @@ impl LaneTask {
     fn look_around(&mut self, now: Now) {
         assert!(!self.parts.writer.has_died(), "the Kafka writer's thread has died: see the log");
         let silent_for = self.parts.writer.silent_for();
-        let refusing = self.parts.writer.refusing();
-        let refusing: Vec<_> = refusing.into_iter().map(|(topic, reason)| (topic, reason.as_str())).collect();
+        // Of the quarantine a remark tells: presses do not wait for it.
+        let quarantine = self.parts.post.topics.quarantine();
+        let refusing = self.parts.writer.refusing().into_iter().filter(|(topic, _)| *topic != quarantine);
+        let refusing: Vec<_> = refusing.map(|(topic, reason)| (topic, reason.as_str())).collect();
         self.kafka.look(silent_for, &refusing);
         metrics::kafka_pending(&self.part, self.parts.writer.pending());
         let mut faults = Vec::new();

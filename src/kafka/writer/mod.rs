@@ -194,7 +194,7 @@ impl Writer {
         self.shared.silent_for()
     }
 
-    /// Topics that refuse what waits for them, and why.
+    /// Topics that refuse what is written there, and why: those that did so lately, whether or not anything waits.
     pub fn refusing(&self) -> Vec<(Arc<str>, RefusedReason)> {
         self.shared.refusing()
     }

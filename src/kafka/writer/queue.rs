@@ -24,6 +24,9 @@ const REFUSED_FOR_MAX: Duration = Duration::from_millis(limits::WRITER_REFUSED_T
 /// A destination that refuses for so long is said to.
 const REFUSED_SAID_AFTER: Duration = Duration::from_millis(limits::WRITER_REFUSED_MILLIS);
 
+/// A refusal is forgotten when it was not met for so long: what comes then is waited for again.
+const REFUSED_REMEMBERED: Duration = Duration::from_millis(limits::WRITER_REFUSED_REMEMBERED_MILLIS);
+
 /// One record that Kafka has not answered for.
 pub(super) struct Entry {
     pub(super) number: usize,
@@ -92,6 +95,8 @@ pub(super) fn verdict(code: Code) -> Verdict {
 #[derive(Clone, Copy)]
 struct Refusal {
     since: Instant,
+    /// When it last did.
+    last: Instant,
     reason: RefusedReason,
     /// How long the next try waits.
     wait: Duration,
@@ -114,7 +119,8 @@ struct Queue {
     under_way: usize,
     /// While set: nothing more goes out until that time, and until nothing is under way.
     held_until: Option<Instant>,
-    /// Set while the destination refuses.
+    /// Set while the destination refuses, whether or not anything waits. Only what it takes, or time, forgets it: a fault that passes says
+    /// nothing of it.
     refused: Option<Refusal>,
     /// Entries below this number go one by one: one of them is refused, and it is not known which.
     alone_below: usize,
@@ -129,8 +135,8 @@ impl Queue {
 
     /// The destination refuses, once more: tried again, ever less often.
     fn refuse(&mut self, reason: RefusedReason, now: Instant) {
-        let refusal = self.refused.get_or_insert(Refusal { since: now, reason, wait: REFUSED_FOR });
-        refusal.reason = reason;
+        let refusal = self.refused.get_or_insert(Refusal { since: now, last: now, reason, wait: REFUSED_FOR });
+        (refusal.last, refusal.reason) = (now, reason);
         if self.held_until.is_none() {
             self.held_until = Some(now + refusal.wait);
             if refusal.is_believed(now) {
@@ -196,11 +202,9 @@ impl Queues {
         self.queues().filter_map(Queue::silent_since).min()
     }
 
-    /// Topics that refuse what waits for them, and why.
+    /// Topics that refuse what is written there, and why.
     pub(super) fn refusing(&self, now: Instant) -> Vec<(Arc<str>, RefusedReason)> {
-        let why = |queues: &BTreeMap<u32, Queue>| {
-            queues.values().filter(|queue| !queue.entries.is_empty()).find_map(|queue| queue.refuses(now))
-        };
+        let why = |queues: &BTreeMap<u32, Queue>| queues.values().find_map(|queue| queue.refuses(now));
         self.topics.iter().filter_map(|(topic, queues)| Some((Arc::clone(topic), why(queues)?))).collect()
     }
 
@@ -248,7 +252,7 @@ impl Queues {
             queue.refuse(reason, now);
             return None;
         }
-        queue.refused = None;
+        let mended = verdict.is_ok() && queue.refused.take().is_some();
         let outcome = match verdict {
             Ok(()) => Outcome::Stored,
             Err(Verdict::Refuse(reason)) => {
@@ -271,13 +275,31 @@ impl Queues {
         let entry = queue.entries.remove(at)?;
         queue.sent = queue.sent.saturating_sub(1);
         self.pending -= 1;
+        if mended {
+            self.mended(topic, now);
+        }
         Some(entry.delivery(outcome))
+    }
+
+    /// One partition of a topic that refused has taken a record: the others are tried at once, and are forgiven where nothing waits.
+    fn mended(&mut self, topic: &str, now: Instant) {
+        let partitions = self.topics.get_mut(topic).into_iter().flat_map(BTreeMap::values_mut);
+        for queue in partitions.filter(|queue| queue.refused.is_some()) {
+            if queue.entries.is_empty() {
+                queue.refused = None;
+            } else if let Some(until) = &mut queue.held_until {
+                *until = now.min(*until);
+            }
+        }
     }
 
     /// Lets go of what is held and due, and names those queues so that they are sent again; and says what their destinations refuse.
     pub(super) fn release(&mut self, now: Instant) -> (Vec<(Arc<str>, u32)>, Vec<Delivery>) {
         let (mut released, mut said) = (Vec::new(), Vec::new());
         for (topic, partitions) in &mut self.topics {
+            for queue in partitions.values_mut() {
+                queue.refused.take_if(|refusal| now.duration_since(refusal.last) >= REFUSED_REMEMBERED);
+            }
             // What one partition has shown for long enough, the others need not show anew.
             let known = partitions.values().find_map(|queue| queue.refuses(now));
             for (partition, queue) in partitions {

@@ -256,6 +256,59 @@ fn what_one_partition_has_shown_the_others_need_not_show_anew() {
     assert_eq!(outcomes(&queues.release(after(5)).1), [(1, Outcome::Held(RefusedReason::NotAuthorised))]);
 }
 
+/// Only heartbeats go to a centre that has nothing else: it refused for one second of every five.
+#[test]
+fn a_refusal_is_remembered_while_nothing_waits_and_forgotten_with_time() {
+    let (now, after) = (start(), |millis| start() + Duration::from_millis(millis));
+    let refuses = vec![(Arc::from("t"), RefusedReason::NotAuthorised)];
+    let mut queues = Queues::default();
+    let mut shown = Vec::new();
+    let mut number = 0;
+    for millis in (0..60_000).step_by(250) {
+        let now = now + Duration::from_millis(millis);
+        if millis % 5_000 == 0 {
+            let beat = Outgoing { needed: false, ..outgoing("t", 0, b"x") };
+            queues.push(Entry::new(Ticket(number), beat, Partition(0), 0));
+            number += 1;
+        }
+        queues.release(now);
+        for number in goes_out(&mut queues) {
+            assert_eq!(queues.answered(("t", 0), number, Err(Code::TopicAuthorizationFailed), now), None);
+        }
+        shown.push(queues.refusing(now) == refuses);
+    }
+    let first = shown.iter().position(|shown| *shown).unwrap();
+    assert!((12..20).contains(&first) && shown[first..].iter().all(|shown| *shown), "from its 3 s on: {shown:?}");
+    queues.release(after(100_000));
+    assert_eq!((queues.refusing(after(100_000)), queues.pending()), (vec![], 0));
+    queues.push(Entry::new(Ticket(number), outgoing("t", 0, b"x"), Partition(0), 0));
+    let sent = goes_out(&mut queues);
+    assert_eq!(queues.answered(("t", 0), sent[0], Err(Code::TopicAuthorizationFailed), after(100_000)), None);
+    assert_eq!(queues.release(after(101_000)).1, [], "one word is not believed at once");
+}
+
+#[test]
+fn a_fault_that_passes_does_not_make_a_refusal_forgotten_and_one_record_that_is_taken_does() {
+    let after = |seconds| start() + Duration::from_secs(seconds);
+    let mut queues = sent(1);
+    queues.push(Entry::new(Ticket(1), outgoing("t", 1, b"x"), Partition(1), 0));
+    assert!(queues.next_to_send("t", 1).is_some());
+    for (second, code) in [(0, Code::TopicAuthorizationFailed), (1, Code::NetworkException), (3, Code::NetworkException)] {
+        if second > 0 {
+            assert_eq!(queues.release(after(second)).1.len(), if second < 3 { 0 } else { 2 }, "after {second} s");
+            assert_eq!((goes_out(&mut queues).len(), queues.next_to_send("t", 1).is_some()), (1, true));
+        }
+        assert_eq!(queues.answered(("t", 0), 0, Err(code), after(second)), None);
+        assert_eq!(queues.answered(("t", 1), 1, Err(code), after(second)), None);
+    }
+    assert_eq!(queues.release(after(4)).1, [], "said before");
+    assert_eq!((goes_out(&mut queues), queues.next_to_send("t", 1).is_some()), (vec![0], true));
+    assert_eq!(queues.answered(("t", 1), 1, Err(Code::TopicAuthorizationFailed), after(5)), None);
+    assert_eq!(queues.release(after(5)).0, []);
+    assert!(queues.answered(("t", 0), 0, Ok(()), after(5)).is_some());
+    assert_eq!(queues.release(after(5)).0, [(Arc::from("t"), 1)], "the mend of one is the other's too");
+}
+
 #[test]
 fn a_batch_that_is_too_large_is_no_word_about_its_records() {
     let (now, later) = (start(), start() + Duration::from_secs(1));
