@@ -222,8 +222,13 @@ pub const PREFIX_BYTES_MAX: usize = 20;
 const _: () = assert!(PREFIX_BYTES_MAX + 9 + NAME_BYTES_MAX <= 249, "every topic's name fits Kafka");
 /// Partitions of the journal: every observation and metronome goes to each, every second, so more cost without gain.
 pub const PARTITIONS_MAX: u32 = 1_024;
-/// Records that one writer holds unacknowledged: beyond it the lane stops reading MQTT, and the broker holds the rest.
+/// Records that one writer has unacknowledged, those left out that a topic refuses: beyond it the lane stops reading MQTT, and the broker holds
+/// the rest.
 pub const WRITER_PENDING_MAX: usize = 20_000;
+/// Records of one topic that a writer holds while the topic refuses them, beside that limit: some 4 MB, and hours of one centre's alerts. Past
+/// it the oldest go; the journal has what brought them about, and a detector does not commit past it.
+pub const WRITER_HELD_MAX: usize = 2_000;
+const _: () = assert!(WRITER_HELD_MAX > 0, "the newest is kept");
 /// A topic that is missing or forbidden is tried for this long before it is said to refuse: metadata loses a topic for moments. Not longer,
 /// because presses go to another centre only then, and Kafka's client has waited 5 s for a missing topic already.
 pub const WRITER_REFUSED_MILLIS: u64 = 3_000;

@@ -23,7 +23,7 @@ use crate::device::{Reject, RejectReason};
 use crate::health::{Health, KAFKA_ANSWERS_WITHIN, KafkaAnswers, Trouble};
 use crate::ids::DeviceId;
 use crate::journal::{self, Heard, IngestFault, Observation, Partition, PartitionCount, Record};
-use crate::kafka::{Deliveries, Delivery, Outcome, Outgoing, RefusedReason, Ticket, Writer};
+use crate::kafka::{Deliveries, Delivery, Keep, Outcome, Outgoing, RefusedReason, Ticket, Writer};
 use crate::limits;
 use crate::metrics;
 use crate::rulebook::Rulebook;
@@ -181,7 +181,7 @@ impl LaneTask {
                 () = tokio::time::sleep_until(back_at) => return false,
                 _ = second.tick() => self.look_around(Now::read()),
                 // Of the last connection: no message waits for it any more, but the writer counts what was not taken.
-                Some(delivery) = self.parts.deliveries.next() => if delivery.is_over() {
+                Some(delivery) = self.parts.deliveries.next() => if !matches!(delivery.outcome, Outcome::Held(_)) {
                     self.observed(delivery.ticket);
                 }
             }
@@ -463,6 +463,8 @@ impl LaneTask {
         let Delivery { ticket, topic, outcome, .. } = delivery;
         match *outcome {
             Outcome::Held(reason) => self.held(*ticket, topic, reason, ring),
+            // The journal has the press, or its message is not acknowledged.
+            Outcome::LetGo(reason) => metrics::kafka_let_go(&self.part, reason.as_str()),
             Outcome::Stored | Outcome::Refused(_) if self.observed(*ticket) => {}
             Outcome::Stored => ring.done(*ticket, topic),
             Outcome::Refused(reason) => self.refused(*ticket, topic, reason, ring),
@@ -598,7 +600,7 @@ impl LaneTask {
             partition: Some(partition),
             key: String::new(),
             payload: journal::encode(&Record::Observation(observation)),
-            needed: true,
+            keep: Keep::Always,
         };
         self.parts.writer.write(ticket, record);
     }

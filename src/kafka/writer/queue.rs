@@ -2,7 +2,7 @@
 //!
 //! No Kafka client in here: the queue says what to send, and is told what came of it. A queue is *held* after a fault that
 //! passes: nothing more is sent, what is under way comes home, then all of it goes out again in order. So it is while its destination
-//! refuses, for ever: what is needed stays, and who wrote it is told once.
+//! refuses: what is to be kept stays, and who wrote it is told once.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use rdkafka::types::RDKafkaErrorCode as Code;
 
-use super::{Delivery, Outcome, Outgoing, RefusedReason, Ticket};
+use super::{Delivery, Keep, Outcome, Outgoing, RefusedReason, Ticket};
 use crate::journal::Partition;
 use crate::kafka::fault::{FaultKind, kind_of_code};
 use crate::limits;
@@ -38,7 +38,7 @@ pub(super) struct Entry {
     written_at: Instant,
     /// By the wall clock; milliseconds since the epoch.
     written_at_millis: i64,
-    needed: bool,
+    keep: Keep,
     /// Whether its writer knows that the destination refuses.
     told: bool,
     /// Whether it went out with no other beside it: Kafka refuses a whole batch for one record of it.
@@ -50,15 +50,24 @@ pub(super) struct Entry {
 impl Entry {
     #[allow(clippy::disallowed_methods, reason = "ages of waiting records are measured, not decided by")]
     pub(super) fn new(ticket: Ticket, record: Outgoing, partition: Partition, now_millis: i64) -> Self {
-        let Outgoing { topic, key, payload, needed, .. } = record;
+        let Outgoing { topic, key, payload, keep, .. } = record;
         let (written_at, written_at_millis) = (Instant::now(), now_millis);
         let partition = partition.0;
         let (told, alone, refusals) = (false, false, 0);
-        Self { number: 0, ticket, topic, partition, key, payload, written_at, written_at_millis, needed, told, alone, refusals }
+        Self { number: 0, ticket, topic, partition, key, payload, written_at, written_at_millis, keep, told, alone, refusals }
     }
 
     fn delivery(&self, outcome: Outcome) -> Delivery {
-        Delivery { ticket: self.ticket, topic: Arc::clone(&self.topic), outcome, written_at: self.written_at_millis }
+        let makes_room = match outcome {
+            Outcome::Held(_) => self.keep == Keep::WhileRoom,
+            Outcome::Stored | Outcome::Refused(_) | Outcome::LetGo(_) => !self.is_held(),
+        };
+        Delivery { ticket: self.ticket, topic: Arc::clone(&self.topic), outcome, written_at: self.written_at_millis, makes_room }
+    }
+
+    /// Whether it waits for a destination that refuses, and counts for the limit of its topic alone.
+    fn is_held(&self) -> bool {
+        self.told && self.keep == Keep::WhileRoom
     }
 }
 
@@ -164,13 +173,34 @@ impl Queue {
         self.under_way == 0 || !(self.refused.is_some() || next.number < self.alone_below || behind_one_alone)
     }
 
-    /// Tells who waits that the destination refuses, once; what is not needed is given up.
+    /// Tells who waits that the destination refuses, once; what is not to be kept is given up. Nothing is under way.
     fn tell_refused(&mut self, reason: RefusedReason, said: &mut Vec<Delivery>) {
         self.entries.retain_mut(|entry| {
-            if !std::mem::replace(&mut entry.told, true) {
-                said.push(entry.delivery(if entry.needed { Outcome::Held(reason) } else { Outcome::Refused(reason) }));
+            let kept = entry.keep != Keep::No;
+            if !entry.told {
+                said.push(entry.delivery(if kept { Outcome::Held(reason) } else { Outcome::Refused(reason) }));
             }
-            entry.needed
+            entry.told = true;
+            kept
+        });
+    }
+}
+
+/// Lets the oldest of a topic go that may be, where more are held than its limit.
+fn let_go(partitions: &mut BTreeMap<u32, Queue>, reason: RefusedReason, said: &mut Vec<Delivery>) {
+    let held = partitions.values().flat_map(|queue| &queue.entries).filter(|entry| entry.is_held());
+    let mut numbers: Vec<usize> = held.map(|entry| entry.number).collect();
+    let Some(excess) = numbers.len().checked_sub(limits::WRITER_HELD_MAX) else { return };
+    numbers.sort_unstable();
+    let Some(oldest_kept) = numbers.get(excess) else { return };
+    // Where something is under way its turn comes when that is home.
+    for queue in partitions.values_mut().filter(|queue| queue.under_way == 0 && queue.sent == 0) {
+        queue.entries.retain(|entry| {
+            let goes = entry.is_held() && entry.number < *oldest_kept;
+            if goes {
+                said.push(entry.delivery(Outcome::LetGo(reason)));
+            }
+            !goes
         });
     }
 }
@@ -302,20 +332,23 @@ impl Queues {
             }
             // What one partition has shown for long enough, the others need not show anew.
             let known = partitions.values().find_map(|queue| queue.refuses(now));
-            for (partition, queue) in partitions {
+            let waited: usize = partitions.values().map(|queue| queue.entries.len()).sum();
+            for (partition, queue) in partitions.iter_mut() {
                 let Some(until) = queue.held_until.filter(|_| queue.under_way == 0) else { continue };
                 queue.sent = 0;
                 // Said before it is due: a press does not wait for that.
                 if let Some(reason) = known.filter(|_| queue.refused.is_some()) {
-                    let waited = queue.entries.len();
                     queue.tell_refused(reason, &mut said);
-                    self.pending -= waited - queue.entries.len();
                 }
                 if until <= now {
                     queue.held_until = None;
                     released.push((Arc::clone(topic), *partition));
                 }
             }
+            if let Some(reason) = known {
+                let_go(partitions, reason, &mut said);
+            }
+            self.pending -= waited - partitions.values().map(|queue| queue.entries.len()).sum::<usize>();
         }
         (released, said)
     }

@@ -29,7 +29,7 @@ fn outgoing(topic: &str, partition: u32, payload: &[u8]) -> Outgoing {
         partition: Some(Partition(partition)),
         key: "dev-1".into(),
         payload: payload.to_vec(),
-        needed: true,
+        keep: Keep::WhileRoom,
     }
 }
 
@@ -143,6 +143,62 @@ fn room_is_what_the_caller_has_not_taken_yet() {
     assert!(writer.has_room());
 }
 
+#[test]
+fn a_topic_that_refuses_takes_nobodys_room() {
+    let (mock, cluster) = mock();
+    mock.create_topic("c", 3, 1).unwrap();
+    mock.topic_error("c", RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED).unwrap();
+    let (writer, mut deliveries) = open(&cluster);
+    let count = limits::WRITER_PENDING_MAX as u64;
+    for n in 0..count {
+        writer.write(Ticket(n), outgoing("c", (n % 3) as u32, b"x"));
+    }
+    assert!(!writer.has_room());
+    let (mut held, mut let_go) = (Vec::new(), Vec::new());
+    while let_go.len() + limits::WRITER_HELD_MAX < limits::WRITER_PENDING_MAX {
+        let Delivery { ticket, outcome, .. } = deliveries.blocking_next().unwrap();
+        match outcome {
+            Outcome::Held(RefusedReason::NotAuthorised) => held.push(ticket.0),
+            Outcome::LetGo(RefusedReason::NotAuthorised) => let_go.push(ticket.0),
+            other => panic!("{other:?}"),
+        }
+    }
+    held.sort_unstable();
+    let_go.sort_unstable();
+    assert_eq!(held, (0..count).collect::<Vec<_>>());
+    assert_eq!(let_go, (0..count - limits::WRITER_HELD_MAX as u64).collect::<Vec<_>>(), "the oldest");
+    assert_eq!(writer.occupied.load(Ordering::Relaxed), 0);
+    mock.topic_error("c", RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR).unwrap();
+    for _ in 0..limits::WRITER_HELD_MAX {
+        assert_eq!(deliveries.blocking_next().unwrap().outcome, Outcome::Stored);
+    }
+    assert_eq!((writer.occupied.load(Ordering::Relaxed), writer.pending()), (0, 0), "none counts twice");
+}
+
+#[test]
+fn what_nothing_else_knows_of_is_never_let_go_and_keeps_its_room() {
+    let (now, later) = (start(), start() + Duration::from_secs(5));
+    let mut queues = Queues::default();
+    for n in 0..=limits::WRITER_HELD_MAX as u64 {
+        let record = Outgoing { keep: if n < 2 { Keep::Always } else { Keep::WhileRoom }, ..outgoing("t", 0, b"x") };
+        queues.push(Entry::new(Ticket(n), record, Partition(0), 0));
+    }
+    for round in 0..2 {
+        let record = Outgoing { keep: Keep::WhileRoom, ..outgoing("t", 0, b"x") };
+        queues.push(Entry::new(Ticket(10_000 + round), record, Partition(0), 0));
+    }
+    while queues.next_to_send("t", 0).is_some() {}
+    for number in 0..limits::WRITER_HELD_MAX + 3 {
+        assert_eq!(queues.answered(("t", 0), number, Err(Code::TopicAuthorizationFailed), now), None);
+    }
+    let said = queues.release(later).1;
+    let let_go: Vec<_> = said.iter().filter(|delivery| matches!(delivery.outcome, Outcome::LetGo(_))).collect();
+    assert_eq!(let_go.iter().map(|delivery| delivery.ticket.0).collect::<Vec<_>>(), [2]);
+    let counts: Vec<_> = said.iter().take(3).map(|delivery| (delivery.ticket.0, delivery.makes_room)).collect();
+    assert_eq!(counts, [(0, false), (1, false), (2, true)]);
+    assert_eq!(queues.pending(), limits::WRITER_HELD_MAX + 2);
+}
+
 #[allow(clippy::disallowed_methods, reason = "the queue takes its times as arguments; this is where they begin")]
 fn start() -> Instant {
     Instant::now()
@@ -187,7 +243,7 @@ fn goes_out(queues: &mut Queues) -> Vec<usize> {
 fn a_topic_that_refuses_keeps_what_is_needed_and_says_so_once() {
     let (now, gone) = (start(), Outcome::Held(RefusedReason::TopicGone));
     let mut queues = sent(2);
-    let beat = Outgoing { needed: false, ..outgoing("t", 0, b"x") };
+    let beat = Outgoing { keep: Keep::No, ..outgoing("t", 0, b"x") };
     queues.push(Entry::new(Ticket(2), beat, Partition(0), 0));
     for number in 0..2 {
         assert_eq!(queues.answered(("t", 0), number, Err(Code::UnknownTopicOrPartition), now), None);
@@ -267,7 +323,7 @@ fn a_refusal_is_remembered_while_nothing_waits_and_forgotten_with_time() {
     for millis in (0..60_000).step_by(250) {
         let now = now + Duration::from_millis(millis);
         if millis % 5_000 == 0 {
-            let beat = Outgoing { needed: false, ..outgoing("t", 0, b"x") };
+            let beat = Outgoing { keep: Keep::No, ..outgoing("t", 0, b"x") };
             queues.push(Entry::new(Ticket(number), beat, Partition(0), 0));
             number += 1;
         }
