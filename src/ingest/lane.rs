@@ -481,8 +481,13 @@ impl LaneTask {
         let Some(waiting) = ring.get(ticket) else { return };
         waiting.receipt = None;
         waiting.press_received_at = None;
-        let express = waiting.express.take();
         ring.done(ticket, topic);
+        self.tell_elsewhere(ticket, topic, ring);
+    }
+
+    /// A press that its centre's topic does not take goes to the fallback centre as well.
+    fn tell_elsewhere(&self, ticket: Ticket, topic: &Arc<str>, ring: &mut AckRing<Waiting>) {
+        let express = ring.get(ticket).and_then(|waiting| waiting.express.take_if(|express| express.topic == *topic));
         let rulebook = Arc::clone(&self.parts.rulebook.borrow());
         if let Some(elsewhere) = express.and_then(|express| self.parts.post.elsewhere(&rulebook, express)) {
             tracing::warn!(part = self.part, %topic, instead = %elsewhere.topic, "a press goes to the fallback centre as well");
@@ -491,8 +496,9 @@ impl LaneTask {
         }
     }
 
-    /// One record cannot be stored: the message's bytes go to quarantine in its place, once. What is refused beyond that is given up,
-    /// aloud, so that the lane goes on. No receipt follows, because not all of the message is safe: a device repeats its press.
+    /// One record cannot be stored: the message's bytes go to quarantine in its place, once, and a press to the fallback centre. What is
+    /// refused beyond that is given up, aloud, so that the lane goes on. No receipt follows, because not all of the message is safe: a
+    /// device repeats its press.
     fn refused(&self, ticket: Ticket, topic: &Arc<str>, reason: RefusedReason, ring: &mut AckRing<Waiting>) {
         let reason = reason.as_str();
         metrics::kafka_refused(&self.part, reason);
@@ -505,6 +511,7 @@ impl LaneTask {
             );
             return self.parts.health.remark(&format!("{} quarantine", self.part), Entry::KafkaRefuses, why);
         }
+        self.tell_elsewhere(ticket, topic, ring);
         let Some(waiting) = ring.get(ticket) else { return };
         let Some(device) = waiting.device.take() else {
             return tracing::error!(
