@@ -175,15 +175,14 @@ impl LaneTask {
     async fn stay_away(&mut self, millis: u64) -> bool {
         let back_at = tokio::time::Instant::now() + Duration::from_millis(millis);
         let mut second = tokio::time::interval(Duration::from_secs(1));
+        let mut nobody = AckRing::new(self.next_ticket);
         loop {
             tokio::select! {
                 () = self.parts.ending.wait() => return true,
                 () = tokio::time::sleep_until(back_at) => return false,
                 _ = second.tick() => self.look_around(Now::read()),
                 // Of the last connection: no message waits for it any more, but the writer counts what was not taken.
-                Some(delivery) = self.parts.deliveries.next() => if !matches!(delivery.outcome, Outcome::Held(_)) {
-                    self.observed(delivery.ticket);
-                }
+                Some(delivery) = self.parts.deliveries.next() => self.settled(&delivery, &mut nobody),
             }
         }
     }
@@ -465,7 +464,11 @@ impl LaneTask {
             Outcome::Held(reason) => self.held(*ticket, topic, reason, ring),
             // The journal has the press, or its message is not acknowledged.
             Outcome::LetGo(reason) => metrics::kafka_let_go(&self.part, reason.as_str()),
-            Outcome::Stored | Outcome::Refused(_) if self.observed(*ticket) => {}
+            Outcome::Stored | Outcome::Refused(_) if self.observed(*ticket) => {
+                if let Outcome::Refused(reason) = *outcome {
+                    metrics::kafka_refused(&self.part, reason.as_str());
+                }
+            }
             Outcome::Stored => ring.done(*ticket, topic),
             Outcome::Refused(reason) => self.refused(*ticket, topic, reason, ring),
         }
@@ -511,6 +514,10 @@ impl LaneTask {
             );
             return self.parts.health.remark(&format!("{} quarantine", self.part), Entry::KafkaRefuses, why);
         }
+        // Said before the ring is asked: what was held, or came on an earlier connection, is not in it.
+        let press = *topic != self.parts.post.topics.journal()
+            || ring.get(ticket).is_some_and(|waiting| waiting.press_received_at.is_some());
+        self.say_refused(press, reason);
         self.tell_elsewhere(ticket, topic, ring);
         let Some(waiting) = ring.get(ticket) else { return };
         let Some(device) = waiting.device.take() else {
@@ -520,17 +527,8 @@ impl LaneTask {
                 "a second record of a message was refused for good; it is in quarantine already"
             );
         };
-        let press = waiting.press_received_at.take().is_some();
+        waiting.press_received_at = None;
         waiting.receipt = None;
-        let why = format!(
-            "Kafka has refused a record for good ({reason}): raise max.message.bytes of its topic, and look into the quarantine"
-        );
-        // Parts of their own: a refused report must not cover that a press was refused.
-        if press {
-            self.parts.health.not_ready(&format!("{} refused", self.part), Entry::RecordRefused, why);
-        } else {
-            self.parts.health.remark(&format!("{} refused reports", self.part), Entry::RecordRefused, why);
-        }
         let reject = Reject::new(RejectReason::RefusedByKafka, reason);
         let arrival = Arrival {
             mqtt_topic: &String::from_utf8_lossy(&waiting.publish.topic),
@@ -545,6 +543,18 @@ impl LaneTask {
         let record = self.parts.post.quarantine(&device, press, &reject, &arrival);
         ring.await_too(ticket, &quarantine);
         self.parts.writer.write(ticket, record);
+    }
+
+    /// Parts of their own: a refused report must not cover that a press was refused.
+    fn say_refused(&self, press: bool, reason: &str) {
+        let why = format!(
+            "Kafka has refused a record for good ({reason}): raise max.message.bytes of its topic, and look into the quarantine"
+        );
+        if press {
+            self.parts.health.not_ready(&format!("{} refused", self.part), Entry::RecordRefused, why);
+        } else {
+            self.parts.health.remark(&format!("{} refused reports", self.part), Entry::RecordRefused, why);
+        }
     }
 
     /// Acknowledges all that is done, in receive order.

@@ -294,3 +294,13 @@ fn a_press_that_is_refused_for_good_goes_to_the_fallback_centre_as_well() {
     ring.done(ticket, ALERTS);
     assert!(ring.pop_done().is_some_and(|waiting| waiting.receipt.is_none()));
 }
+
+/// It was held and acknowledged, or its connection had ended: nobody heard that it was lost.
+#[test]
+fn what_is_refused_for_good_is_said_although_no_message_waits_for_it() {
+    let health = Health::default();
+    let (_mock, lane, _, ticket, topic) = pressed(&health);
+    lane.refused(ticket, &topic, RefusedReason::TooLarge, &mut AckRing::new(ticket.0 + 1));
+    let said = |line: &String| line.starts_with("feed main lane duress refused: NOT READY: Kafka has refused a record for good");
+    assert!(health.report().1.iter().any(said), "{:?}", health.report());
+}
