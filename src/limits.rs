@@ -93,7 +93,7 @@ const _: () = assert!(
     RECEIPT_TRIED_MILLIS * 2 <= PUBLISH_REFUSED_SHOWN_MILLIS,
     "a refusal that lasts is seen again before it is forgotten"
 );
-/// Receipts waiting for the receipts connection. Past it the oldest is dropped and counted: the device repeats its press and gets the next.
+/// Receipts waiting for the receipts connection. Past it the newest is dropped and counted: the device repeats its press and gets the next.
 pub const RECEIPTS_WAITING_MAX: usize = 4_096;
 /// The longest MQTT topic that a lane looks at; longer ones are junk (and, on a duress filter, presses).
 pub const MQTT_TOPIC_BYTES_MAX: usize = 256;

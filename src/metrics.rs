@@ -59,7 +59,7 @@ catalogue! {
     MQTT_TAKEN_OVER: Counter "lonewatch_mqtt_taken_over_total" ["feed", "lane"]
         "Times that another client took the lane's MQTT session by connecting under its client id.";
     MQTT_UNACKNOWLEDGED: Gauge "lonewatch_mqtt_unacknowledged" ["feed", "lane"]
-        "MQTT messages received and not acknowledged yet, because Kafka has not; the limit is the receive maximum.";
+        "MQTT messages received and not acknowledged yet, because Kafka has not; past 100,000 the lane reads no further.";
     PROBE_SECONDS: Histogram "lonewatch_probe_seconds" ["feed", "lane"]
         "Seconds from sending a probe to its return on every filter of the lane with all before it acknowledged by Kafka.";
     PROBES_MISSING: Counter "lonewatch_probes_missing_total" ["feed", "lane"]
