@@ -143,7 +143,7 @@ impl KafkaAnswers {
         for (topic, reason) in refusing {
             let why = format!(
                 "Kafka refuses what is written there ({reason}): run `lonewatch topics create`, and allow this principal to write. It is kept \
-                 and tried again every second"
+                 and tried again"
             );
             self.health.not_ready(&self.part_of(topic), Entry::KafkaRefuses, why);
         }

@@ -93,7 +93,7 @@ const _: () = assert!(
     RECEIPT_TRIED_MILLIS * 2 <= PUBLISH_REFUSED_SHOWN_MILLIS,
     "a refusal that lasts is seen again before it is forgotten"
 );
-/// Receipts waiting for the receipts connection. Past it the oldest is dropped and counted: the device repeats its press and gets the next.
+/// Receipts waiting for the receipts connection. Past it the newest is dropped and counted: the device repeats its press and gets the next.
 pub const RECEIPTS_WAITING_MAX: usize = 4_096;
 /// The longest MQTT topic that a lane looks at; longer ones are junk (and, on a duress filter, presses).
 pub const MQTT_TOPIC_BYTES_MAX: usize = 256;
@@ -222,11 +222,25 @@ pub const PREFIX_BYTES_MAX: usize = 20;
 const _: () = assert!(PREFIX_BYTES_MAX + 9 + NAME_BYTES_MAX <= 249, "every topic's name fits Kafka");
 /// Partitions of the journal: every observation and metronome goes to each, every second, so more cost without gain.
 pub const PARTITIONS_MAX: u32 = 1_024;
-/// Records that one writer holds unacknowledged: beyond it the lane stops reading MQTT, and the broker holds the rest.
+/// Records that one writer has unacknowledged, those left out that a topic refuses: beyond it the lane stops reading MQTT, and the broker holds
+/// the rest.
 pub const WRITER_PENDING_MAX: usize = 20_000;
+/// Records of one topic that a writer holds while the topic refuses them, beside that limit: some 4 MB, and hours of one centre's alerts. Past
+/// it the oldest go; the journal has what brought them about, and a detector does not commit past it.
+pub const WRITER_HELD_MAX: usize = 2_000;
+const _: () = assert!(WRITER_HELD_MAX > 0, "the newest is kept");
 /// A topic that is missing or forbidden is tried for this long before it is said to refuse: metadata loses a topic for moments. Not longer,
 /// because presses go to another centre only then, and Kafka's client has waited 5 s for a missing topic already.
 pub const WRITER_REFUSED_MILLIS: u64 = 3_000;
+/// A topic that refuses is tried again a second later, and then ever less often, down to this: each record that it refuses costs the producer
+/// one of its 32,768 epochs, and a pause of all its partitions. Not seldomer, because the centre's presses wait for it after the mend.
+pub const WRITER_REFUSED_TRIED_MILLIS_MAX: u64 = 10_000;
+/// A topic that has neither taken nor refused anything for so long is no longer said to refuse: what comes next is waited for again.
+pub const WRITER_REFUSED_REMEMBERED_MILLIS: u64 = 30_000;
+const _: () = assert!(
+    WRITER_REFUSED_REMEMBERED_MILLIS >= WRITER_REFUSED_TRIED_MILLIS_MAX + 2 * HEARTBEAT_MILLIS.unsigned_abs(),
+    "a refusal that lasts is met again before it is forgotten, though nothing but heartbeats is written there"
+);
 /// A record that Kafka calls invalid is tried so often, a second apart, before that is believed: a press is not given up on one word.
 pub const WRITER_INVALID_TRIES: u32 = 3;
 /// A writer whose records wait while Kafka acknowledges nothing for this long says that it is not ready. Ordinary acknowledgements

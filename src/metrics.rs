@@ -59,7 +59,7 @@ catalogue! {
     MQTT_TAKEN_OVER: Counter "lonewatch_mqtt_taken_over_total" ["feed", "lane"]
         "Times that another client took the lane's MQTT session by connecting under its client id.";
     MQTT_UNACKNOWLEDGED: Gauge "lonewatch_mqtt_unacknowledged" ["feed", "lane"]
-        "MQTT messages received and not acknowledged yet, because Kafka has not; the limit is the receive maximum.";
+        "MQTT messages received and not acknowledged yet, because Kafka has not; past 100,000 the lane reads no further.";
     PROBE_SECONDS: Histogram "lonewatch_probe_seconds" ["feed", "lane"]
         "Seconds from sending a probe to its return on every filter of the lane with all before it acknowledged by Kafka.";
     PROBES_MISSING: Counter "lonewatch_probes_missing_total" ["feed", "lane"]
@@ -76,6 +76,8 @@ catalogue! {
         "Records that Kafka refused for good.";
     KAFKA_HELD: Counter "lonewatch_kafka_held_total" ["writer", "reason"]
         "Records that are kept and tried again because their topic refuses them.";
+    KAFKA_LET_GO: Counter "lonewatch_kafka_let_go_total" ["writer", "reason"]
+        "Records that were kept for a topic that refuses, until newer ones took their room; the journal has what they came of.";
     LOG_DROPPED: Gauge "lonewatch_log_dropped_lines" []
         "Log lines dropped since the start because nobody took them from standard error; nothing else waits for the log.";
     CLOCK_OFF: Gauge "lonewatch_clock_off_seconds" ["writer"]
@@ -233,6 +235,11 @@ pub fn log_dropped(lines: usize) {
 /// A record's topic refuses it, and it is kept.
 pub fn kafka_held(writer: &str, reason: &'static str) {
     count(KAFKA_HELD, vec![writer.to_owned(), reason.to_owned()], 1);
+}
+
+/// A record that was kept for a topic that refuses had to make room.
+pub fn kafka_let_go(writer: &str, reason: &'static str) {
+    count(KAFKA_LET_GO, vec![writer.to_owned(), reason.to_owned()], 1);
 }
 
 /// Kafka refused a record for good.

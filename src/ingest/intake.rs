@@ -10,7 +10,7 @@ use crate::device::mqtt_topic::Named;
 use crate::device::{Content, Decoded, Decoder, NativePress, Reject, RejectReason, Report};
 use crate::ids::{self, CentreName, DeviceId, EventId, Incarnation, IngesterName, Origin, ProbeRef};
 use crate::journal::{self, Counted, MessageContent, MessageRecord, Press, Record};
-use crate::kafka::{Outgoing, TopicNames};
+use crate::kafka::{Keep, Outgoing, TopicNames};
 use crate::rulebook::Rulebook;
 use crate::time::IngestMillis;
 
@@ -198,14 +198,14 @@ impl Post {
             partition: None,
             key: record.device.to_string(),
             payload: CentreMessage::Alert(Box::new(alert)).to_json(),
-            needed: true,
+            keep: Keep::WhileRoom,
         })
     }
 
     fn journal(&self, record: MessageRecord) -> Outgoing {
         let key = record.device.to_string();
         let payload = journal::encode(&Record::Message(Box::new(record)));
-        Outgoing { topic: self.topics.journal(), partition: None, key, payload, needed: true }
+        Outgoing { topic: self.topics.journal(), partition: None, key, payload, keep: Keep::Always }
     }
 
     /// Where a press goes: to the centre of its device's tenant, else, or where this feed does not carry that tenant, to the feed's fallback.
@@ -268,7 +268,7 @@ impl Post {
             key: device.to_string(),
             payload: quarantine::record(came, device.as_str(), press, reject, arrival.payload),
             // What it holds is for people to look into; it must not hold up what they wait for.
-            needed: false,
+            keep: Keep::No,
         }
     }
 }

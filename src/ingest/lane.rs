@@ -23,7 +23,7 @@ use crate::device::{Reject, RejectReason};
 use crate::health::{Health, KAFKA_ANSWERS_WITHIN, KafkaAnswers, Trouble};
 use crate::ids::DeviceId;
 use crate::journal::{self, Heard, IngestFault, Observation, Partition, PartitionCount, Record};
-use crate::kafka::{Deliveries, Delivery, Outcome, Outgoing, RefusedReason, Ticket, Writer};
+use crate::kafka::{Deliveries, Delivery, Keep, Outcome, Outgoing, RefusedReason, Ticket, Writer};
 use crate::limits;
 use crate::metrics;
 use crate::rulebook::Rulebook;
@@ -175,15 +175,14 @@ impl LaneTask {
     async fn stay_away(&mut self, millis: u64) -> bool {
         let back_at = tokio::time::Instant::now() + Duration::from_millis(millis);
         let mut second = tokio::time::interval(Duration::from_secs(1));
+        let mut nobody = AckRing::new(self.next_ticket);
         loop {
             tokio::select! {
                 () = self.parts.ending.wait() => return true,
                 () = tokio::time::sleep_until(back_at) => return false,
                 _ = second.tick() => self.look_around(Now::read()),
                 // Of the last connection: no message waits for it any more, but the writer counts what was not taken.
-                Some(delivery) = self.parts.deliveries.next() => if delivery.is_over() {
-                    self.observed(delivery.ticket);
-                }
+                Some(delivery) = self.parts.deliveries.next() => self.settled(&delivery, &mut nobody),
             }
         }
     }
@@ -383,8 +382,10 @@ impl LaneTask {
     fn look_around(&mut self, now: Now) {
         assert!(!self.parts.writer.has_died(), "the Kafka writer's thread has died: see the log");
         let silent_for = self.parts.writer.silent_for();
-        let refusing = self.parts.writer.refusing();
-        let refusing: Vec<_> = refusing.into_iter().map(|(topic, reason)| (topic, reason.as_str())).collect();
+        // Of the quarantine a remark tells: presses do not wait for it.
+        let quarantine = self.parts.post.topics.quarantine();
+        let refusing = self.parts.writer.refusing().into_iter().filter(|(topic, _)| *topic != quarantine);
+        let refusing: Vec<_> = refusing.map(|(topic, reason)| (topic, reason.as_str())).collect();
         self.kafka.look(silent_for, &refusing);
         metrics::kafka_pending(&self.part, self.parts.writer.pending());
         let mut faults = Vec::new();
@@ -461,7 +462,13 @@ impl LaneTask {
         let Delivery { ticket, topic, outcome, .. } = delivery;
         match *outcome {
             Outcome::Held(reason) => self.held(*ticket, topic, reason, ring),
-            Outcome::Stored | Outcome::Refused(_) if self.observed(*ticket) => {}
+            // The journal has the press, or its message is not acknowledged.
+            Outcome::LetGo(reason) => metrics::kafka_let_go(&self.part, reason.as_str()),
+            Outcome::Stored | Outcome::Refused(_) if self.observed(*ticket) => {
+                if let Outcome::Refused(reason) = *outcome {
+                    metrics::kafka_refused(&self.part, reason.as_str());
+                }
+            }
             Outcome::Stored => ring.done(*ticket, topic),
             Outcome::Refused(reason) => self.refused(*ticket, topic, reason, ring),
         }
@@ -477,8 +484,13 @@ impl LaneTask {
         let Some(waiting) = ring.get(ticket) else { return };
         waiting.receipt = None;
         waiting.press_received_at = None;
-        let express = waiting.express.take();
         ring.done(ticket, topic);
+        self.tell_elsewhere(ticket, topic, ring);
+    }
+
+    /// A press that its centre's topic does not take goes to the fallback centre as well.
+    fn tell_elsewhere(&self, ticket: Ticket, topic: &Arc<str>, ring: &mut AckRing<Waiting>) {
+        let express = ring.get(ticket).and_then(|waiting| waiting.express.take_if(|express| express.topic == *topic));
         let rulebook = Arc::clone(&self.parts.rulebook.borrow());
         if let Some(elsewhere) = express.and_then(|express| self.parts.post.elsewhere(&rulebook, express)) {
             tracing::warn!(part = self.part, %topic, instead = %elsewhere.topic, "a press goes to the fallback centre as well");
@@ -487,8 +499,9 @@ impl LaneTask {
         }
     }
 
-    /// One record cannot be stored: the message's bytes go to quarantine in its place, once. What is refused beyond that is given up,
-    /// aloud, so that the lane goes on. No receipt follows, because not all of the message is safe: a device repeats its press.
+    /// One record cannot be stored: the message's bytes go to quarantine in its place, once, and a press to the fallback centre. What is
+    /// refused beyond that is given up, aloud, so that the lane goes on. No receipt follows, because not all of the message is safe: a
+    /// device repeats its press.
     fn refused(&self, ticket: Ticket, topic: &Arc<str>, reason: RefusedReason, ring: &mut AckRing<Waiting>) {
         let reason = reason.as_str();
         metrics::kafka_refused(&self.part, reason);
@@ -501,6 +514,11 @@ impl LaneTask {
             );
             return self.parts.health.remark(&format!("{} quarantine", self.part), Entry::KafkaRefuses, why);
         }
+        // Said before the ring is asked: what was held, or came on an earlier connection, is not in it.
+        let press = *topic != self.parts.post.topics.journal()
+            || ring.get(ticket).is_some_and(|waiting| waiting.press_received_at.is_some());
+        self.say_refused(press, reason);
+        self.tell_elsewhere(ticket, topic, ring);
         let Some(waiting) = ring.get(ticket) else { return };
         let Some(device) = waiting.device.take() else {
             return tracing::error!(
@@ -509,17 +527,8 @@ impl LaneTask {
                 "a second record of a message was refused for good; it is in quarantine already"
             );
         };
-        let press = waiting.press_received_at.take().is_some();
+        waiting.press_received_at = None;
         waiting.receipt = None;
-        let why = format!(
-            "Kafka has refused a record for good ({reason}): raise max.message.bytes of its topic, and look into the quarantine"
-        );
-        // Parts of their own: a refused report must not cover that a press was refused.
-        if press {
-            self.parts.health.not_ready(&format!("{} refused", self.part), Entry::RecordRefused, why);
-        } else {
-            self.parts.health.remark(&format!("{} refused reports", self.part), Entry::RecordRefused, why);
-        }
         let reject = Reject::new(RejectReason::RefusedByKafka, reason);
         let arrival = Arrival {
             mqtt_topic: &String::from_utf8_lossy(&waiting.publish.topic),
@@ -534,6 +543,18 @@ impl LaneTask {
         let record = self.parts.post.quarantine(&device, press, &reject, &arrival);
         ring.await_too(ticket, &quarantine);
         self.parts.writer.write(ticket, record);
+    }
+
+    /// Parts of their own: a refused report must not cover that a press was refused.
+    fn say_refused(&self, press: bool, reason: &str) {
+        let why = format!(
+            "Kafka has refused a record for good ({reason}): raise max.message.bytes of its topic, and look into the quarantine"
+        );
+        if press {
+            self.parts.health.not_ready(&format!("{} refused", self.part), Entry::RecordRefused, why);
+        } else {
+            self.parts.health.remark(&format!("{} refused reports", self.part), Entry::RecordRefused, why);
+        }
     }
 
     /// Acknowledges all that is done, in receive order.
@@ -596,7 +617,7 @@ impl LaneTask {
             partition: Some(partition),
             key: String::new(),
             payload: journal::encode(&Record::Observation(observation)),
-            needed: true,
+            keep: Keep::Always,
         };
         self.parts.writer.write(ticket, record);
     }

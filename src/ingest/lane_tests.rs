@@ -259,3 +259,48 @@ fn what_leaves_no_record_is_bounded_too() {
     }
     assert!(lane.parts.writer.has_room() && !lane.reads(&ring));
 }
+
+/// A lane that nobody runs, and what waits for a press of a centre other than the fallback.
+fn pressed(health: &Health) -> (MockCluster<'static, DefaultProducerContext>, LaneTask, AckRing<Waiting>, Ticket, Arc<str>) {
+    let (mock, ending) = (kafka(), Shutdown::new().1);
+    let lane = LaneTask::new(parts(&mock.bootstrap_servers(), 1, health, ending));
+    let topic: Arc<str> = Arc::from("lonewatch.alerts.south");
+    let express = Outgoing {
+        topic: Arc::clone(&topic),
+        partition: None,
+        key: "dev-1".into(),
+        payload: b"{}".to_vec(),
+        keep: Keep::WhileRoom,
+    };
+    let waiting = Waiting {
+        publish: Publish::new("lw/v1/dev-1/duress", QoS::AtLeastOnce, "{}", None),
+        device: Some(DeviceId::parse("dev-1").unwrap()),
+        receipt: None,
+        press_received_at: Some(0),
+        express: Some(express),
+        heard: None,
+    };
+    let mut ring = AckRing::new(0);
+    let ticket = ring.push(waiting, vec![Arc::clone(&topic)]);
+    (mock, lane, ring, ticket, topic)
+}
+
+#[test]
+fn a_press_that_is_refused_for_good_goes_to_the_fallback_centre_as_well() {
+    let (_mock, lane, mut ring, ticket, topic) = pressed(&Health::default());
+    lane.refused(ticket, &topic, RefusedReason::TooLarge, &mut ring);
+    ring.done(ticket, "lonewatch.quarantine");
+    assert!(ring.pop_done().is_none(), "the fallback centre has it not");
+    ring.done(ticket, ALERTS);
+    assert!(ring.pop_done().is_some_and(|waiting| waiting.receipt.is_none()));
+}
+
+/// It was held and acknowledged, or its connection had ended: nobody heard that it was lost.
+#[test]
+fn what_is_refused_for_good_is_said_although_no_message_waits_for_it() {
+    let health = Health::default();
+    let (_mock, lane, _, ticket, topic) = pressed(&health);
+    lane.refused(ticket, &topic, RefusedReason::TooLarge, &mut AckRing::new(ticket.0 + 1));
+    let said = |line: &String| line.starts_with("feed main lane duress refused: NOT READY: Kafka has refused a record for good");
+    assert!(health.report().1.iter().any(said), "{:?}", health.report());
+}

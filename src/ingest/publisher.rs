@@ -95,8 +95,10 @@ impl Publishing {
     async fn serve(mut self, role: &str, mut source: impl Source) {
         let part = format!("feed {} {role}", self.feed.name);
         let mut takeovers = Takeovers::default();
+        let mut answers = Answers::default();
         loop {
-            let Some((end, accepted)) = self.connection(role, &part, &mut source).await else { return };
+            answers.connection_began();
+            let Some((end, accepted)) = self.connection(role, &part, &mut source, &mut answers).await else { return };
             let now_millis = clock::steady_millis();
             let taken_over = match end {
                 End::TakenOver => true,
@@ -115,10 +117,15 @@ impl Publishing {
     }
 
     /// One connection: why it is over, and whether the broker had taken it; none where all is published, or the process ends.
-    async fn connection(&mut self, role: &str, part: &str, source: &mut impl Source) -> Option<(End, bool)> {
+    async fn connection(
+        &mut self,
+        role: &str,
+        part: &str,
+        source: &mut impl Source,
+        answers: &mut Answers,
+    ) -> Option<(End, bool)> {
         let mut connection = self.open(role);
         let mut connected = false;
-        let mut answers = Answers::default();
         let mut second = tokio::time::interval(Duration::from_secs(1));
         loop {
             let stops = !connected || source.ends_with_the_process();
@@ -132,22 +139,23 @@ impl Publishing {
                     if answers.are_late(now_millis) {
                         return Some((End::Broken(connection::silent(limits::BLIND_MILLIS.unsigned_abs() / 1_000)), connected));
                     }
-                    if answers.trial_is_due(now_millis) { source.trial().into_iter().collect() } else { Vec::new() }
+                    let tries = connected && answers.trial_is_due(now_millis);
+                    if tries { source.trial().into_iter().collect() } else { Vec::new() }
                 }
                 happening = connection.next() => match happening {
                     Happening::Connected => {
                         connected = true;
-                        self.health.ready(part);
+                        self.connected(part, answers);
                         continue;
                     }
                     Happening::Published => {
-                        self.published(part, &mut answers, source);
+                        self.published(part, answers, source);
                         continue;
                     }
                     Happening::Refused(reason) => {
                         let topic = answers.refused(clock::steady_millis());
-                        let Trouble { entry, why } = source.refused(&topic, &format!("{reason:?}"));
-                        self.health.not_ready(part, entry, why);
+                        answers.refusal = Some(source.refused(&topic, &format!("{reason:?}")));
+                        self.connected(part, answers);
                         continue;
                     }
                     Happening::Ended(end) => return Some((end, connected)),
@@ -161,9 +169,17 @@ impl Publishing {
                     messages
                 }
             };
-            if let Err(trouble) = publish(&connection, messages, &mut answers) {
+            if let Err(trouble) = publish(&connection, messages, answers) {
                 return Some((End::Broken(trouble), connected));
             }
+        }
+    }
+
+    /// Ready, unless the broker refuses what we publish: a new connection mends nothing of that.
+    fn connected(&self, part: &str, answers: &Answers) {
+        match answers.refusal.clone() {
+            Some(Trouble { entry, why }) => self.health.not_ready(part, entry, why),
+            None => self.health.ready(part),
         }
     }
 
@@ -216,9 +232,16 @@ struct Answers {
     since: i64,
     /// When the last refusal came; none where that is over.
     refused_at: Option<i64>,
+    /// What to say of it.
+    refusal: Option<Trouble>,
 }
 
 impl Answers {
+    /// What an earlier connection awaited is not answered on this one; what was refused there still is.
+    fn connection_began(&mut self) {
+        self.awaited.clear();
+    }
+
     fn awaited(&mut self, mqtt_topic: String, steady_millis: i64) {
         if self.awaited.is_empty() {
             self.since = steady_millis;
@@ -244,7 +267,9 @@ impl Answers {
 
     /// Something was taken now: true, once, where nothing was refused for long enough.
     fn refusal_is_over(&mut self, steady_millis: i64) -> bool {
-        self.refused_at.take_if(|at| steady_millis - *at > limits::PUBLISH_REFUSED_SHOWN_MILLIS).is_some()
+        let over = self.refused_at.take_if(|at| steady_millis - *at > limits::PUBLISH_REFUSED_SHOWN_MILLIS).is_some();
+        self.refusal.take_if(|_| over);
+        over
     }
 
     /// Whether it shall be tried if the broker still refuses: nothing else has shown it lately.
@@ -365,6 +390,8 @@ impl Source for Receipts {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Settings;
+    use crate::shutdown::Shutdown;
 
     #[tokio::test]
     async fn a_probe_that_was_sent_after_the_clock_was_set_leaves_a_number_out() {
@@ -407,6 +434,40 @@ mod tests {
         assert!(why.contains("publish on b and c in"), "{why}");
         probes.published("b");
         assert_eq!(*probes.sent.refused(), BTreeSet::from(["c".to_owned()]));
+    }
+
+    /// Receipts were ready after each reconnect, until the next was refused.
+    #[test]
+    fn a_refusal_outlives_its_connection() {
+        let text =
+            "[kafka]\nbrokers = \"k:1\"\n[ingest]\nname = \"a\"\n[[ingest.feeds]]\nname = \"main\"\nurl = \"mqtt://h:1\"\n";
+        let feed = Settings::load(text, []).unwrap().ingest().unwrap().feeds[0].clone();
+        let publishing = Publishing {
+            endpoint: Endpoint { host: feed.host.clone(), port: feed.port, credentials: None },
+            feed,
+            ingester: IngesterName::parse("a").unwrap(),
+            incarnation: Incarnation(1),
+            probes_sent: ProbesSent::default(),
+            twin: Twin::new(Now::read()),
+            health: Health::default(),
+            ending: Shutdown::new().1,
+        };
+        let mut answers = Answers::default();
+        answers.awaited("lw/v1/dev-1/rx".to_owned(), 1_000);
+        answers.refused(2_000);
+        answers.refusal = Some(Trouble::new(Entry::ReceiptsRefused, "no"));
+        answers.awaited("lw/v1/dev-2/rx".to_owned(), 2_000);
+        answers.connection_began();
+        publishing.connected("receipts", &answers);
+        assert_eq!(
+            publishing.health.report(),
+            (false, vec![format!("receipts: NOT READY: no (see {})", Entry::ReceiptsRefused)])
+        );
+        assert!(!answers.are_late(60_000), "nothing is awaited of the dead connection");
+        assert!(answers.trial_is_due(7_000));
+        assert!(answers.refusal_is_over(2_001 + limits::PUBLISH_REFUSED_SHOWN_MILLIS));
+        publishing.connected("receipts", &answers);
+        assert!(publishing.health.report().0);
     }
 
     /// The part stayed unready until the next press: nothing else is published there.

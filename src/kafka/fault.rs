@@ -73,6 +73,10 @@ fn kind_of(error: &KafkaError) -> FaultKind {
 pub(super) fn kind_of_code(code: Code) -> FaultKind {
     match code {
         Code::Fatal | Code::Fenced | Code::FencedInstanceId | Code::GaplessGuarantee => FaultKind::Fatal,
+        // Brokers no longer take this producer's id, or its epoch.
+        Code::InvalidProducerEpoch | Code::UnknownProducerId | Code::InvalidProducerIdMapping | Code::ProducerFenced => {
+            FaultKind::Fatal
+        }
         Code::TopicAuthorizationFailed
         | Code::GroupAuthorizationFailed
         | Code::ClusterAuthorizationFailed

@@ -20,4 +20,4 @@ pub use reader::{GroupMember, JournalReader, ReaderItem};
 pub use rulebook::{ApplyFault, RulebookItem, RulebookReader, rulebook_apply};
 pub use tail::{StartAt, TailItem, TopicTail};
 pub use topics::{Checked, Created, Topic, TopicFault, TopicNames, Weight, check as check_topics, create as create_topics};
-pub use writer::{Deliveries, Delivery, Outcome, Outgoing, RefusedReason, Ticket, Urgency, Writer};
+pub use writer::{Deliveries, Delivery, Keep, Outcome, Outgoing, RefusedReason, Ticket, Urgency, Writer};

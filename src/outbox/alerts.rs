@@ -7,13 +7,15 @@ use crate::alert::{Alert, CentreMessage, Kind, Stage};
 use crate::clock;
 use crate::health::{Health, KafkaAnswers};
 use crate::journal::Partition;
-use crate::kafka::{Deliveries, Delivery, Outcome, Outgoing, RefusedReason, Ticket, Topic, TopicNames, Writer};
+use crate::kafka::{Deliveries, Delivery, Keep, Outcome, Outgoing, RefusedReason, Ticket, Topic, TopicNames, Writer};
 use crate::limits;
 use crate::metrics;
 use crate::runbook::Entry;
 
 /// The part's name in `/readyz`.
 const PART: &str = "alerts writer";
+/// And that of what is in the journal alone.
+const LET_GO: &str = "alerts let go";
 
 /// Which record of which partition an alert came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +53,8 @@ pub(super) struct AlertWriter {
     kafka: KafkaAnswers,
     sent: BTreeMap<Ticket, Sent>,
     beats: BTreeMap<Beat, Ticket>,
+    /// Of each partition the oldest alert that the writer has let go.
+    let_go: BTreeMap<Partition, Origin>,
     next: u64,
     /// When Kafka last stored anything, on the steady clock.
     stored_at: i64,
@@ -60,7 +64,8 @@ impl AlertWriter {
     pub(super) fn new(writer: Writer, deliveries: Deliveries, topics: Arc<TopicNames>, health: Health) -> Self {
         health.ready(PART);
         let kafka = KafkaAnswers::new(&health, PART);
-        Self { writer, deliveries, topics, health, kafka, sent: BTreeMap::new(), beats: BTreeMap::new(), next: 0, stored_at: 0 }
+        let (sent, beats, let_go) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        Self { writer, deliveries, topics, health, kafka, sent, beats, let_go, next: 0, stored_at: 0 }
     }
 
     /// Writes an alert that the record at `offset` brought about.
@@ -73,8 +78,8 @@ impl AlertWriter {
         let key = alert.key().to_owned();
         // A revision of the machine is made at its record's append time.
         let origin = Origin { partition, offset, kind: alert.kind, caused_at: alert.changed_at, written_at: now_millis };
-        let record =
-            Outgoing { topic, partition: None, key, payload: CentreMessage::Alert(Box::new(alert)).to_json(), needed: true };
+        let payload = CentreMessage::Alert(Box::new(alert)).to_json();
+        let record = Outgoing { topic, partition: None, key, payload, keep: Keep::WhileRoom };
         let ticket = self.ticket();
         self.sent.insert(ticket, Sent::Alert(origin));
         self.writer.write(ticket, record);
@@ -101,8 +106,9 @@ impl AlertWriter {
         while let Some(Delivery { ticket, topic, outcome, .. }) = self.deliveries.try_next() {
             match outcome {
                 Outcome::Stored => self.stored(ticket),
-                // An alert is never given up while its topic may come back; `look` says that it waits.
+                // It waits for its topic to come back; `look` says so.
                 Outcome::Held(reason) => metrics::kafka_held("detect", reason.as_str()),
+                Outcome::LetGo(reason) => self.let_go(ticket, &topic, reason),
                 Outcome::Refused(reason) => self.refused(ticket, &topic, reason),
             }
         }
@@ -151,6 +157,36 @@ impl AlertWriter {
         }
     }
 
+    /// An alert is in the journal alone from here on: the partition is not committed past it, so that whoever owns it next writes it.
+    fn let_go(&mut self, ticket: Ticket, topic: &str, reason: RefusedReason) {
+        metrics::kafka_let_go("detect", reason.as_str());
+        let Some(Sent::Alert(origin)) = self.sent.remove(&ticket) else { return };
+        let oldest = self.let_go.entry(origin.partition).or_insert(origin);
+        if origin.offset < oldest.offset {
+            *oldest = origin;
+        }
+        let why = format!(
+            "{topic} refuses more than is kept in memory ({reason}); the rest is in the journal. Mend the topic, then restart: alerts are written              from there",
+            reason = reason.as_str()
+        );
+        self.health.not_ready(LET_GO, Entry::KafkaRefuses, why);
+    }
+
+    /// The partition is somebody else's, or is replayed: what was let go of it is written again.
+    pub(super) fn forget_let_go(&mut self, partition: Partition) {
+        self.let_go.remove(&partition);
+        if self.let_go.is_empty() {
+            self.health.gone(LET_GO);
+        }
+    }
+
+    /// The partition has come back, and up to this offset somebody else has written what was let go.
+    pub(super) fn let_go_below(&mut self, partition: Partition, written_to: i64) {
+        if let Some(oldest) = self.let_go.get_mut(&partition) {
+            oldest.offset = oldest.offset.max(written_to);
+        }
+    }
+
     /// Up to where the partition's offset may be committed, if it has applied everything below `applied`.
     pub(super) fn committable(&self, partition: Partition, applied: i64) -> i64 {
         let waiting = self.alerts_of(partition).map(|origin| origin.offset);
@@ -162,16 +198,28 @@ impl AlertWriter {
         self.alerts_of(partition).map(|origin| origin.written_at).min()
     }
 
+    /// Of its alerts that Kafka has not acknowledged: all that the writer keeps, and the oldest that it has let go.
     fn alerts_of(&self, partition: Partition) -> impl Iterator<Item = &Origin> {
-        self.sent.values().filter_map(move |sent| match sent {
+        let kept = self.sent.values().filter_map(move |sent| match sent {
             Sent::Alert(origin) if origin.partition == partition => Some(origin),
             Sent::Alert(..) | Sent::Beat(_) => None,
-        })
+        });
+        kept.chain(self.let_go.get(&partition))
     }
 
     /// Whether another alert fits the limit.
     pub(super) fn has_room(&self) -> bool {
         self.writer.has_room()
+    }
+
+    /// Gives Kafka all of this time: a flush ends at once where nothing is awaited but what is refused.
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "past the limit there is nothing else to do, and nobody says when there is room"
+    )]
+    pub(super) fn wait(&mut self, within: std::time::Duration) {
+        std::thread::sleep(within);
+        self.settle();
     }
 
     /// Waits until Kafka has everything, for a bounded time.
@@ -187,6 +235,7 @@ mod tests {
     use std::time::{Duration, Instant};
 
     use rdkafka::mocking::MockCluster;
+    use rdkafka::producer::DefaultProducerContext;
     use rdkafka::types::RDKafkaRespErr;
 
     use super::*;
@@ -194,15 +243,14 @@ mod tests {
     use crate::kafka::{Cluster, Urgency};
 
     /// A beat for a topic; beats and alerts go the same way.
-    fn beat(topic: &str, needed: bool) -> (Beat, Outgoing) {
+    fn beat(topic: &str, keep: Keep) -> (Beat, Outgoing) {
         let topic: Arc<str> = Arc::from(topic);
-        let record = Outgoing { topic: Arc::clone(&topic), partition: None, key: "d".into(), payload: b"x".to_vec(), needed };
+        let record = Outgoing { topic: Arc::clone(&topic), partition: None, key: "d".into(), payload: b"x".to_vec(), keep };
         (Beat::Heartbeat(topic), record)
     }
 
-    #[test]
-    #[allow(clippy::disallowed_methods, reason = "a test measures how long it waits")]
-    fn a_topic_that_refuses_holds_up_no_turn_of_the_detector() {
+    /// A Kafka with a topic that refuses and one that takes.
+    fn alerts() -> (MockCluster<'static, DefaultProducerContext>, AlertWriter, Health) {
         let mock = MockCluster::new(1).unwrap();
         for topic in ["refuses", "takes"] {
             mock.create_topic(topic, 1, 1).unwrap();
@@ -211,11 +259,49 @@ mod tests {
         let cluster = Cluster::embedded(&mock.bootstrap_servers());
         let (writer, deliveries) = Writer::open(&cluster, "d", Urgency::Duress, PartitionCount::new(1).unwrap()).unwrap();
         let health = Health::default();
-        let mut alerts = AlertWriter::new(writer, deliveries, Arc::new(TopicNames::new("lonewatch")), health.clone());
-        let origin = Origin { partition: Partition(0), offset: 7, kind: Kind::Duress, caused_at: 0, written_at: 0 };
+        let alerts = AlertWriter::new(writer, deliveries, Arc::new(TopicNames::new("lonewatch")), health.clone());
+        (mock, alerts, health)
+    }
+
+    /// An alert that the record at `offset` brought about, to the topic that refuses.
+    fn alert(alerts: &mut AlertWriter, offset: i64) {
+        let origin = Origin { partition: Partition(0), offset, kind: Kind::Duress, caused_at: 0, written_at: 0 };
         let ticket = alerts.ticket();
         alerts.sent.insert(ticket, Sent::Alert(origin));
-        alerts.writer.write(ticket, beat("refuses", true).1);
+        alerts.writer.write(ticket, beat("refuses", Keep::WhileRoom).1);
+    }
+
+    #[test]
+    #[allow(clippy::disallowed_methods, reason = "a test measures how long it waits")]
+    fn what_is_let_go_holds_the_offset_back_until_it_is_written_from_the_journal() {
+        let (_mock, mut alerts, health) = alerts();
+        for offset in 0..limits::WRITER_PENDING_MAX {
+            alert(&mut alerts, i64::try_from(offset).unwrap());
+        }
+        assert!(!alerts.has_room());
+        let began = Instant::now();
+        while alerts.sent.len() > limits::WRITER_HELD_MAX {
+            alerts.wait(Duration::from_millis(50));
+            assert!(began.elapsed() < Duration::from_secs(30));
+        }
+        assert!(alerts.has_room(), "no other centre waits for it");
+        assert_eq!(alerts.committable(Partition(0), 1_000_000), 0, "whoever owns the partition next writes all of it");
+        assert_eq!(alerts.oldest_unacknowledged(Partition(0)), Some(0));
+        let says = |health: &Health| health.report().1.iter().any(|line| line.starts_with("alerts let go: NOT READY: refuses"));
+        assert!(says(&health));
+        alerts.let_go_below(Partition(0), 5);
+        assert_eq!(alerts.committable(Partition(0), 1_000_000), 5);
+        alerts.forget_let_go(Partition(0));
+        let oldest_kept = limits::WRITER_PENDING_MAX - limits::WRITER_HELD_MAX;
+        assert_eq!(alerts.committable(Partition(0), 1_000_000), i64::try_from(oldest_kept).unwrap());
+        assert!(!says(&health));
+    }
+
+    #[test]
+    #[allow(clippy::disallowed_methods, reason = "a test measures how long it waits")]
+    fn a_topic_that_refuses_holds_up_no_turn_of_the_detector() {
+        let (_mock, mut alerts, health) = alerts();
+        alert(&mut alerts, 7);
         let began = Instant::now();
         let refuses = |health: &Health| health.report().1.iter().any(|line| line.contains("to refuses: NOT READY"));
         while !refuses(&health) || alerts.stored_at == 0 {
@@ -224,7 +310,7 @@ mod tests {
             assert!(turn.elapsed() < Duration::from_secs(1), "a turn takes no time");
             alerts.look();
             for topic in ["refuses", "takes"] {
-                let (beat, record) = beat(topic, false);
+                let (beat, record) = beat(topic, Keep::No);
                 alerts.beat(beat, record);
             }
             assert!(began.elapsed() < Duration::from_secs(30));

@@ -14,7 +14,9 @@ use crate::clock;
 use crate::config::DetectSettings;
 use crate::health::Health;
 use crate::journal::{self, Partition, PartitionCount, Record};
-use crate::kafka::{Cluster, Fault, FaultKind, GroupMember, JournalReader, Outgoing, ReaderItem, TopicNames, Urgency, Writer};
+use crate::kafka::{
+    Cluster, Fault, FaultKind, GroupMember, JournalReader, Keep, Outgoing, ReaderItem, TopicNames, Urgency, Writer,
+};
 use crate::limits;
 use crate::machine::Actions;
 use crate::metrics;
@@ -128,7 +130,7 @@ impl Detector {
                 }
             }
         } else {
-            self.alerts.flush(TURN);
+            self.alerts.wait(TURN);
         }
         self.waiting(reader);
         self.beats(reader);
@@ -152,9 +154,14 @@ impl Detector {
         }
         let bounds = (log_start, committed, end);
         let parked = self.parked.remove(&partition).filter(|parked| parked.machine.next_offset() >= log_start);
-        let owned = match parked {
-            Some(parked) => parked.returned(bounds, clock::wall_millis()),
-            None => Owned::new(partition, self.parts.partitions, bounds, clock::wall_millis()),
+        let owned = if let Some(parked) = parked {
+            let owned = parked.returned(bounds, clock::wall_millis());
+            self.alerts.let_go_below(partition, owned.emit_from);
+            owned
+        } else {
+            // What was let go is written again from the journal.
+            self.alerts.forget_let_go(partition);
+            Owned::new(partition, self.parts.partitions, bounds, clock::wall_millis())
         };
         metrics::journal_lag(partition, if owned.replay.is_some() { end - log_start } else { 0 });
         self.owned.insert(partition, owned);
@@ -186,6 +193,7 @@ impl Detector {
             self.alerts.flush(Duration::from_millis(limits::GIVE_UP_MILLIS));
             self.commit(reader, partition);
             reader.wait_for_commits(Duration::from_millis(limits::GIVE_UP_MILLIS));
+            self.alerts.forget_let_go(partition);
         }
         let owned = self.owned.remove(&partition);
         if let Some(owned) = owned.filter(|owned| lost && !owned.stopped) {
@@ -300,7 +308,7 @@ impl Detector {
                 partition: Some(partition),
                 key: String::new(),
                 payload: payload.clone(),
-                needed: false,
+                keep: Keep::No,
             };
             self.alerts.beat(Beat::Metronome(partition), record);
         }
@@ -318,7 +326,7 @@ impl Detector {
                 partition: None,
                 key: name.clone(),
                 payload: payload.clone(),
-                needed: false,
+                keep: Keep::No,
             };
             self.alerts.beat(Beat::Heartbeat(topic), record);
         }

@@ -6,7 +6,7 @@ use rdkafka::mocking::MockCluster;
 
 use super::*;
 use crate::journal::PartitionCount;
-use crate::kafka::{Outgoing, Ticket, Urgency, Writer};
+use crate::kafka::{Keep, Outgoing, Ticket, Urgency, Writer};
 
 const WITHIN: Duration = Duration::from_secs(20);
 
@@ -33,7 +33,13 @@ fn a_partition_is_announced_with_its_bounds_before_its_first_record() {
     let write = |n: u64| {
         writer.write(
             Ticket(n),
-            Outgoing { topic: "j".into(), partition: None, key: "k".into(), payload: n.to_string().into_bytes(), needed: true },
+            Outgoing {
+                topic: "j".into(),
+                partition: None,
+                key: "k".into(),
+                payload: n.to_string().into_bytes(),
+                keep: Keep::Always,
+            },
         );
         assert!(writer.flush(WITHIN));
     };
@@ -67,7 +73,10 @@ fn only_the_embedded_broker_may_leave_append_time_out() {
     let embedded = Cluster::embedded(&mock.bootstrap_servers());
     let (writer, _deliveries) = Writer::open(&embedded, "w", Urgency::Duress, PartitionCount::new(1).unwrap()).unwrap();
     for n in 1..3 {
-        writer.write(Ticket(n), Outgoing { topic: "j".into(), partition: None, key: "k".into(), payload: vec![1], needed: true });
+        writer.write(
+            Ticket(n),
+            Outgoing { topic: "j".into(), partition: None, key: "k".into(), payload: vec![1], keep: Keep::Always },
+        );
     }
     assert!(writer.flush(WITHIN));
     let real = Cluster::new(&mock.bootstrap_servers(), std::collections::BTreeMap::new());

@@ -327,4 +327,9 @@ impl Shared {
     pub(super) fn spend(&self) {
         self.lock().spent = true;
     }
+
+    /// How many producers were spent.
+    pub(super) fn generation(&self) -> u64 {
+        self.lock().generation
+    }
 }

@@ -5,7 +5,7 @@
 //! that queue is sent again in order. When the producer object is spent (a fatal error, K7) a new one takes its place and gets
 //! all that is unacknowledged, in order: so a record may be stored twice (K5), never lost, and readers go by event id. A record that
 //! Kafka will not have (too large, invalid) comes back to the caller, as [`Outcome::Refused`]. Where the destination refuses (not
-//! authorised, topic gone), what is needed is tried again for ever, the caller is told once ([`Outcome::Held`]), and no other topic waits.
+//! authorised, topic gone), what is to be kept is tried again, the caller is told once ([`Outcome::Held`]), and no other topic waits.
 //!
 //! Outcomes are taken from [`Deliveries`], by awaiting (lanes) or by polling (the detector's thread).
 
@@ -44,8 +44,20 @@ pub struct Outgoing {
     pub key: String,
     /// The record's value.
     pub payload: Vec<u8>,
-    /// Whether it is kept where its destination refuses. What is not is given up then, as [`Outcome::Refused`].
-    pub needed: bool,
+    /// For how long it is kept where its destination refuses.
+    pub keep: Keep,
+}
+
+/// For how long a record is kept that its destination refuses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keep {
+    /// Not at all: it is given up, as [`Outcome::Refused`].
+    No,
+    /// While there is room: what brings it about again is in the journal. It does not count for [`Writer::has_room`] while it is held; past
+    /// [`limits::WRITER_HELD_MAX`] of its topic the oldest are let go, as [`Outcome::LetGo`].
+    WhileRoom,
+    /// For ever: nothing else knows of it.
+    Always,
 }
 
 /// What became of a record.
@@ -59,16 +71,11 @@ pub struct Delivery {
     pub outcome: Outcome,
     /// When it was handed to the writer, by our clock; milliseconds since the epoch.
     pub written_at: i64,
+    /// Whether the record counts for the writer's limit no more.
+    makes_room: bool,
 }
 
-impl Delivery {
-    /// Whether nothing more will be said of the record.
-    pub fn is_over(&self) -> bool {
-        !matches!(self.outcome, Outcome::Held(_))
-    }
-}
-
-/// Stored, refused for good, or held.
+/// Stored, refused for good, held, or let go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// All replicas in sync have it.
@@ -77,6 +84,8 @@ pub enum Outcome {
     Refused(RefusedReason),
     /// Its destination refuses; it is kept and tried again, and its end comes later. Said once.
     Held(RefusedReason),
+    /// It was held, and newer ones of its topic have taken its room; nothing was stored.
+    LetGo(RefusedReason),
 }
 
 /// Why Kafka will not have a record.
@@ -172,7 +181,8 @@ impl Writer {
         self.shared.write(Entry::new(ticket, record, partition, clock::wall_millis()));
     }
 
-    /// Whether another record fits the limit: [`limits::WRITER_PENDING_MAX`] whose outcomes the caller has not yet taken.
+    /// Whether another record fits the limit: [`limits::WRITER_PENDING_MAX`] whose outcomes the caller has not yet taken. What is held while
+    /// there is room ([`Keep::WhileRoom`]) has a limit of its own: one topic that refuses must not stop the others.
     pub fn has_room(&self) -> bool {
         self.occupied.load(Ordering::Relaxed) < limits::WRITER_PENDING_MAX
     }
@@ -194,7 +204,7 @@ impl Writer {
         self.shared.silent_for()
     }
 
-    /// Topics that refuse what waits for them, and why.
+    /// Topics that refuse what is written there, and why: those that did so lately, whether or not anything waits.
     pub fn refusing(&self) -> Vec<(Arc<str>, RefusedReason)> {
         self.shared.refusing()
     }
@@ -239,8 +249,8 @@ impl Deliveries {
     pub async fn next_many(&mut self, outcomes: &mut Vec<Delivery>, limit: usize) -> usize {
         let before = outcomes.len();
         let count = self.receiver.recv_many(outcomes, limit).await;
-        let over = outcomes.iter().skip(before).filter(|delivery| delivery.is_over()).count();
-        self.occupied.fetch_sub(over, Ordering::Relaxed);
+        let free = outcomes.iter().skip(before).filter(|delivery| delivery.makes_room).count();
+        self.occupied.fetch_sub(free, Ordering::Relaxed);
         count
     }
 
@@ -257,7 +267,7 @@ impl Deliveries {
     }
 
     fn taken(&self, delivery: Option<Delivery>) -> Option<Delivery> {
-        if delivery.as_ref().is_some_and(Delivery::is_over) {
+        if delivery.as_ref().is_some_and(|delivery| delivery.makes_room) {
             self.occupied.fetch_sub(1, Ordering::Relaxed);
         }
         delivery

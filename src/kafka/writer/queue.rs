@@ -2,7 +2,7 @@
 //!
 //! No Kafka client in here: the queue says what to send, and is told what came of it. A queue is *held* after a fault that
 //! passes: nothing more is sent, what is under way comes home, then all of it goes out again in order. So it is while its destination
-//! refuses, for ever: what is needed stays, and who wrote it is told once.
+//! refuses: what is to be kept stays, and who wrote it is told once.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -10,16 +10,22 @@ use std::time::{Duration, Instant};
 
 use rdkafka::types::RDKafkaErrorCode as Code;
 
-use super::{Delivery, Outcome, Outgoing, RefusedReason, Ticket};
+use super::{Delivery, Keep, Outcome, Outgoing, RefusedReason, Ticket};
 use crate::journal::Partition;
+use crate::kafka::fault::{FaultKind, kind_of_code};
 use crate::limits;
 
 /// How long a held queue waits before it goes out again.
 const HELD_FOR: Duration = Duration::from_millis(200);
 /// And where the destination refuses, or calls a record invalid: somebody has to mend something first.
 const REFUSED_FOR: Duration = Duration::from_secs(1);
+/// Doubled each time up to this, once it is believed that it refuses.
+const REFUSED_FOR_MAX: Duration = Duration::from_millis(limits::WRITER_REFUSED_TRIED_MILLIS_MAX);
 /// A destination that refuses for so long is said to.
 const REFUSED_SAID_AFTER: Duration = Duration::from_millis(limits::WRITER_REFUSED_MILLIS);
+
+/// A refusal is forgotten when it was not met for so long: what comes then is waited for again.
+const REFUSED_REMEMBERED: Duration = Duration::from_millis(limits::WRITER_REFUSED_REMEMBERED_MILLIS);
 
 /// One record that Kafka has not answered for.
 pub(super) struct Entry {
@@ -32,7 +38,7 @@ pub(super) struct Entry {
     written_at: Instant,
     /// By the wall clock; milliseconds since the epoch.
     written_at_millis: i64,
-    needed: bool,
+    keep: Keep,
     /// Whether its writer knows that the destination refuses.
     told: bool,
     /// Whether it went out with no other beside it: Kafka refuses a whole batch for one record of it.
@@ -44,15 +50,24 @@ pub(super) struct Entry {
 impl Entry {
     #[allow(clippy::disallowed_methods, reason = "ages of waiting records are measured, not decided by")]
     pub(super) fn new(ticket: Ticket, record: Outgoing, partition: Partition, now_millis: i64) -> Self {
-        let Outgoing { topic, key, payload, needed, .. } = record;
+        let Outgoing { topic, key, payload, keep, .. } = record;
         let (written_at, written_at_millis) = (Instant::now(), now_millis);
         let partition = partition.0;
         let (told, alone, refusals) = (false, false, 0);
-        Self { number: 0, ticket, topic, partition, key, payload, written_at, written_at_millis, needed, told, alone, refusals }
+        Self { number: 0, ticket, topic, partition, key, payload, written_at, written_at_millis, keep, told, alone, refusals }
     }
 
     fn delivery(&self, outcome: Outcome) -> Delivery {
-        Delivery { ticket: self.ticket, topic: Arc::clone(&self.topic), outcome, written_at: self.written_at_millis }
+        let makes_room = match outcome {
+            Outcome::Held(_) => self.keep == Keep::WhileRoom,
+            Outcome::Stored | Outcome::Refused(_) | Outcome::LetGo(_) => !self.is_held(),
+        };
+        Delivery { ticket: self.ticket, topic: Arc::clone(&self.topic), outcome, written_at: self.written_at_millis, makes_room }
+    }
+
+    /// Whether it waits for a destination that refuses, and counts for the limit of its topic alone.
+    fn is_held(&self) -> bool {
+        self.told && self.keep == Keep::WhileRoom
     }
 }
 
@@ -80,8 +95,26 @@ pub(super) fn verdict(code: Code) -> Verdict {
         Code::UnknownTopic | Code::UnknownTopicOrPartition | Code::UnknownPartition | Code::InvalidTopic => {
             Verdict::Hold(RefusedReason::TopicGone)
         }
-        Code::Fatal | Code::GaplessGuarantee | Code::Fenced => Verdict::Spent,
+        other if kind_of_code(other) == FaultKind::Fatal => Verdict::Spent,
         _other => Verdict::Retry,
+    }
+}
+
+/// How a destination refuses.
+#[derive(Clone, Copy)]
+struct Refusal {
+    since: Instant,
+    /// When it last did.
+    last: Instant,
+    reason: RefusedReason,
+    /// How long the next try waits.
+    wait: Duration,
+}
+
+impl Refusal {
+    /// Whether it has lasted for long enough to say so.
+    fn is_believed(&self, now: Instant) -> bool {
+        now.duration_since(self.since) >= REFUSED_SAID_AFTER
     }
 }
 
@@ -95,8 +128,9 @@ struct Queue {
     under_way: usize,
     /// While set: nothing more goes out until that time, and until nothing is under way.
     held_until: Option<Instant>,
-    /// Since when the destination refuses, and why.
-    refused: Option<(Instant, RefusedReason)>,
+    /// Set while the destination refuses, whether or not anything waits. Only what it takes, or time, forgets it: a fault that passes says
+    /// nothing of it.
+    refused: Option<Refusal>,
     /// Entries below this number go one by one: one of them is refused, and it is not known which.
     alone_below: usize,
     /// When Kafka last settled a record of it.
@@ -108,9 +142,21 @@ impl Queue {
         self.held_until.get_or_insert(until);
     }
 
+    /// The destination refuses, once more: tried again, ever less often.
+    fn refuse(&mut self, reason: RefusedReason, now: Instant) {
+        let refusal = self.refused.get_or_insert(Refusal { since: now, last: now, reason, wait: REFUSED_FOR });
+        (refusal.last, refusal.reason) = (now, reason);
+        if self.held_until.is_none() {
+            self.held_until = Some(now + refusal.wait);
+            if refusal.is_believed(now) {
+                refusal.wait = (refusal.wait * 2).min(REFUSED_FOR_MAX);
+            }
+        }
+    }
+
     /// Why the destination refuses, if it has for long enough to say so.
     fn refuses(&self, now: Instant) -> Option<RefusedReason> {
-        self.refused.filter(|(since, _)| now.duration_since(*since) >= REFUSED_SAID_AFTER).map(|(_, reason)| reason)
+        self.refused.filter(|refusal| refusal.is_believed(now)).map(|refusal| refusal.reason)
     }
 
     /// Since when Kafka has settled nothing of what waits here. One that refuses is not silent.
@@ -119,20 +165,42 @@ impl Queue {
         Some(self.settled_at.map_or(oldest.written_at, |settled_at| settled_at.max(oldest.written_at)))
     }
 
-    /// Whether a further entry may go out: one that goes alone waits until nothing is under way, and so does the one behind it.
+    /// Whether a further entry may go out: one that goes alone waits until nothing is under way, and so does the one behind it. To a
+    /// destination that refuses one goes at a time: each costs an epoch of the producer (TRAPS).
     fn may_send(&self) -> bool {
         let Some(next) = self.entries.get(self.sent).filter(|_| self.held_until.is_none()) else { return false };
         let behind_one_alone = self.sent > 0 && self.entries[self.sent - 1].alone;
-        self.under_way == 0 || !(next.number < self.alone_below || behind_one_alone)
+        self.under_way == 0 || !(self.refused.is_some() || next.number < self.alone_below || behind_one_alone)
     }
 
-    /// Tells who waits that the destination refuses, once; what is not needed is given up.
+    /// Tells who waits that the destination refuses, once; what is not to be kept is given up. Nothing is under way.
     fn tell_refused(&mut self, reason: RefusedReason, said: &mut Vec<Delivery>) {
         self.entries.retain_mut(|entry| {
-            if !std::mem::replace(&mut entry.told, true) {
-                said.push(entry.delivery(if entry.needed { Outcome::Held(reason) } else { Outcome::Refused(reason) }));
+            let kept = entry.keep != Keep::No;
+            if !entry.told {
+                said.push(entry.delivery(if kept { Outcome::Held(reason) } else { Outcome::Refused(reason) }));
             }
-            entry.needed
+            entry.told = true;
+            kept
+        });
+    }
+}
+
+/// Lets the oldest of a topic go that may be, where more are held than its limit.
+fn let_go(partitions: &mut BTreeMap<u32, Queue>, reason: RefusedReason, said: &mut Vec<Delivery>) {
+    let held = partitions.values().flat_map(|queue| &queue.entries).filter(|entry| entry.is_held());
+    let mut numbers: Vec<usize> = held.map(|entry| entry.number).collect();
+    let Some(excess) = numbers.len().checked_sub(limits::WRITER_HELD_MAX) else { return };
+    numbers.sort_unstable();
+    let Some(oldest_kept) = numbers.get(excess) else { return };
+    // Where something is under way its turn comes when that is home.
+    for queue in partitions.values_mut().filter(|queue| queue.under_way == 0 && queue.sent == 0) {
+        queue.entries.retain(|entry| {
+            let goes = entry.is_held() && entry.number < *oldest_kept;
+            if goes {
+                said.push(entry.delivery(Outcome::LetGo(reason)));
+            }
+            !goes
         });
     }
 }
@@ -164,11 +232,9 @@ impl Queues {
         self.queues().filter_map(Queue::silent_since).min()
     }
 
-    /// Topics that refuse what waits for them, and why.
+    /// Topics that refuse what is written there, and why.
     pub(super) fn refusing(&self, now: Instant) -> Vec<(Arc<str>, RefusedReason)> {
-        let why = |queues: &BTreeMap<u32, Queue>| {
-            queues.values().filter(|queue| !queue.entries.is_empty()).find_map(|queue| queue.refuses(now))
-        };
+        let why = |queues: &BTreeMap<u32, Queue>| queues.values().find_map(|queue| queue.refuses(now));
         self.topics.iter().filter_map(|(topic, queues)| Some((Arc::clone(topic), why(queues)?))).collect()
     }
 
@@ -213,11 +279,10 @@ impl Queues {
         let verdict = answer.map_err(verdict);
         let entry = queue.entries.get_mut(at)?;
         if let Err(Verdict::Hold(reason)) = verdict {
-            queue.refused.get_or_insert((now, reason)).1 = reason;
-            queue.hold(now + REFUSED_FOR);
+            queue.refuse(reason, now);
             return None;
         }
-        queue.refused = None;
+        let mended = verdict.is_ok() && queue.refused.take().is_some();
         let outcome = match verdict {
             Ok(()) => Outcome::Stored,
             Err(Verdict::Refuse(reason)) => {
@@ -240,27 +305,50 @@ impl Queues {
         let entry = queue.entries.remove(at)?;
         queue.sent = queue.sent.saturating_sub(1);
         self.pending -= 1;
+        if mended {
+            self.mended(topic, now);
+        }
         Some(entry.delivery(outcome))
+    }
+
+    /// One partition of a topic that refused has taken a record: the others are tried at once, and are forgiven where nothing waits.
+    fn mended(&mut self, topic: &str, now: Instant) {
+        let partitions = self.topics.get_mut(topic).into_iter().flat_map(BTreeMap::values_mut);
+        for queue in partitions.filter(|queue| queue.refused.is_some()) {
+            if queue.entries.is_empty() {
+                queue.refused = None;
+            } else if let Some(until) = &mut queue.held_until {
+                *until = now.min(*until);
+            }
+        }
     }
 
     /// Lets go of what is held and due, and names those queues so that they are sent again; and says what their destinations refuse.
     pub(super) fn release(&mut self, now: Instant) -> (Vec<(Arc<str>, u32)>, Vec<Delivery>) {
         let (mut released, mut said) = (Vec::new(), Vec::new());
         for (topic, partitions) in &mut self.topics {
+            for queue in partitions.values_mut() {
+                queue.refused.take_if(|refusal| now.duration_since(refusal.last) >= REFUSED_REMEMBERED);
+            }
             // What one partition has shown for long enough, the others need not show anew.
             let known = partitions.values().find_map(|queue| queue.refuses(now));
-            for (partition, queue) in partitions {
-                if queue.held_until.is_some_and(|until| until <= now && queue.under_way == 0) {
+            let waited: usize = partitions.values().map(|queue| queue.entries.len()).sum();
+            for (partition, queue) in partitions.iter_mut() {
+                let Some(until) = queue.held_until.filter(|_| queue.under_way == 0) else { continue };
+                queue.sent = 0;
+                // Said before it is due: a press does not wait for that.
+                if let Some(reason) = known.filter(|_| queue.refused.is_some()) {
+                    queue.tell_refused(reason, &mut said);
+                }
+                if until <= now {
                     queue.held_until = None;
-                    queue.sent = 0;
-                    if let Some(reason) = known.filter(|_| queue.refused.is_some()) {
-                        let waited = queue.entries.len();
-                        queue.tell_refused(reason, &mut said);
-                        self.pending -= waited - queue.entries.len();
-                    }
                     released.push((Arc::clone(topic), *partition));
                 }
             }
+            if let Some(reason) = known {
+                let_go(partitions, reason, &mut said);
+            }
+            self.pending -= waited - partitions.values().map(|queue| queue.entries.len()).sum::<usize>();
         }
         (released, said)
     }

@@ -29,7 +29,7 @@ fn outgoing(topic: &str, partition: u32, payload: &[u8]) -> Outgoing {
         partition: Some(Partition(partition)),
         key: "dev-1".into(),
         payload: payload.to_vec(),
-        needed: true,
+        keep: Keep::WhileRoom,
     }
 }
 
@@ -143,6 +143,62 @@ fn room_is_what_the_caller_has_not_taken_yet() {
     assert!(writer.has_room());
 }
 
+#[test]
+fn a_topic_that_refuses_takes_nobodys_room() {
+    let (mock, cluster) = mock();
+    mock.create_topic("c", 3, 1).unwrap();
+    mock.topic_error("c", RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED).unwrap();
+    let (writer, mut deliveries) = open(&cluster);
+    let count = limits::WRITER_PENDING_MAX as u64;
+    for n in 0..count {
+        writer.write(Ticket(n), outgoing("c", (n % 3) as u32, b"x"));
+    }
+    assert!(!writer.has_room());
+    let (mut held, mut let_go) = (Vec::new(), Vec::new());
+    while let_go.len() + limits::WRITER_HELD_MAX < limits::WRITER_PENDING_MAX {
+        let Delivery { ticket, outcome, .. } = deliveries.blocking_next().unwrap();
+        match outcome {
+            Outcome::Held(RefusedReason::NotAuthorised) => held.push(ticket.0),
+            Outcome::LetGo(RefusedReason::NotAuthorised) => let_go.push(ticket.0),
+            other => panic!("{other:?}"),
+        }
+    }
+    held.sort_unstable();
+    let_go.sort_unstable();
+    assert_eq!(held, (0..count).collect::<Vec<_>>());
+    assert_eq!(let_go, (0..count - limits::WRITER_HELD_MAX as u64).collect::<Vec<_>>(), "the oldest");
+    assert_eq!(writer.occupied.load(Ordering::Relaxed), 0);
+    mock.topic_error("c", RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR).unwrap();
+    for _ in 0..limits::WRITER_HELD_MAX {
+        assert_eq!(deliveries.blocking_next().unwrap().outcome, Outcome::Stored);
+    }
+    assert_eq!((writer.occupied.load(Ordering::Relaxed), writer.pending()), (0, 0), "none counts twice");
+}
+
+#[test]
+fn what_nothing_else_knows_of_is_never_let_go_and_keeps_its_room() {
+    let (now, later) = (start(), start() + Duration::from_secs(5));
+    let mut queues = Queues::default();
+    for n in 0..=limits::WRITER_HELD_MAX as u64 {
+        let record = Outgoing { keep: if n < 2 { Keep::Always } else { Keep::WhileRoom }, ..outgoing("t", 0, b"x") };
+        queues.push(Entry::new(Ticket(n), record, Partition(0), 0));
+    }
+    for round in 0..2 {
+        let record = Outgoing { keep: Keep::WhileRoom, ..outgoing("t", 0, b"x") };
+        queues.push(Entry::new(Ticket(10_000 + round), record, Partition(0), 0));
+    }
+    while queues.next_to_send("t", 0).is_some() {}
+    for number in 0..limits::WRITER_HELD_MAX + 3 {
+        assert_eq!(queues.answered(("t", 0), number, Err(Code::TopicAuthorizationFailed), now), None);
+    }
+    let said = queues.release(later).1;
+    let let_go: Vec<_> = said.iter().filter(|delivery| matches!(delivery.outcome, Outcome::LetGo(_))).collect();
+    assert_eq!(let_go.iter().map(|delivery| delivery.ticket.0).collect::<Vec<_>>(), [2]);
+    let counts: Vec<_> = said.iter().take(3).map(|delivery| (delivery.ticket.0, delivery.makes_room)).collect();
+    assert_eq!(counts, [(0, false), (1, false), (2, true)]);
+    assert_eq!(queues.pending(), limits::WRITER_HELD_MAX + 2);
+}
+
 #[allow(clippy::disallowed_methods, reason = "the queue takes its times as arguments; this is where they begin")]
 fn start() -> Instant {
     Instant::now()
@@ -187,29 +243,61 @@ fn goes_out(queues: &mut Queues) -> Vec<usize> {
 fn a_topic_that_refuses_keeps_what_is_needed_and_says_so_once() {
     let (now, gone) = (start(), Outcome::Held(RefusedReason::TopicGone));
     let mut queues = sent(2);
-    let beat = Outgoing { needed: false, ..outgoing("t", 0, b"x") };
+    let beat = Outgoing { keep: Keep::No, ..outgoing("t", 0, b"x") };
     queues.push(Entry::new(Ticket(2), beat, Partition(0), 0));
     for number in 0..2 {
         assert_eq!(queues.answered(("t", 0), number, Err(Code::UnknownTopicOrPartition), now), None);
     }
     let after = |seconds| now + Duration::from_secs(seconds);
     assert_eq!(queues.release(after(1)).1, [], "topics vanish for moments");
-    assert_eq!((goes_out(&mut queues), queues.refusing(after(1))), (vec![0, 1, 2], vec![]));
-    for number in 0..3 {
-        assert_eq!(queues.answered(("t", 0), number, Err(Code::UnknownTopicOrPartition), after(1)), None);
-    }
-    let (released, said) = queues.release(after(5));
+    assert_eq!((goes_out(&mut queues), queues.refusing(after(1))), (vec![0], vec![]));
+    assert_eq!(queues.answered(("t", 0), 0, Err(Code::UnknownTopicOrPartition), after(4)), None);
+    let (released, said) = queues.release(after(4));
     assert_eq!(outcomes(&said), [(0, gone), (1, gone), (2, Outcome::Refused(RefusedReason::TopicGone))]);
-    assert_eq!((released.len(), queues.pending(), queues.silent_since()), (1, 2, None));
-    assert_eq!(queues.refusing(after(5)), [(Arc::from("t"), RefusedReason::TopicGone)]);
-    assert_eq!(goes_out(&mut queues), [0, 1], "and tried again all the same");
+    assert_eq!((released.len(), queues.pending(), queues.silent_since()), (0, 2, None));
+    assert_eq!(queues.refusing(after(4)), [(Arc::from("t"), RefusedReason::TopicGone)]);
+    assert_eq!((queues.release(after(5)), goes_out(&mut queues)), ((vec![(Arc::from("t"), 0)], vec![]), vec![0]), "tried again");
     assert_eq!(queues.answered(("t", 0), 0, Err(Code::TopicAuthorizationFailed), after(5)), None);
-    assert_eq!(queues.answered(("t", 0), 1, Err(Code::TopicAuthorizationFailed), after(5)), None);
+    queues.push(Entry::new(Ticket(3), outgoing("t", 0, b"x"), Partition(0), 0));
+    let (released, said) = queues.release(after(5));
+    assert_eq!((released.len(), outcomes(&said)), (0, vec![(3, Outcome::Held(RefusedReason::NotAuthorised))]), "at once");
     assert_eq!(queues.release(after(7)).1, [], "said before");
-    assert_eq!(goes_out(&mut queues), [0, 1]);
-    let stored: Vec<_> = (0..2).filter_map(|number| queues.answered(("t", 0), number, Ok(()), after(7))).collect();
-    assert_eq!(outcomes(&stored), [(0, Outcome::Stored), (1, Outcome::Stored)]);
+    assert_eq!(goes_out(&mut queues), [0]);
+    let stored = queues.answered(("t", 0), 0, Ok(()), after(7));
+    assert_eq!((outcomes(stored.as_slice()), goes_out(&mut queues)), (vec![(0, Outcome::Stored)], vec![1, 3]));
+    let stored: Vec<_> = [1, 3].iter().filter_map(|number| queues.answered(("t", 0), *number, Ok(()), after(7))).collect();
+    assert_eq!(outcomes(&stored), [(1, Outcome::Stored), (3, Outcome::Stored)]);
     assert_eq!((queues.pending(), queues.refusing(after(7))), (0, vec![]));
+}
+
+#[test]
+fn a_topic_that_refuses_is_tried_with_one_record_ever_less_often() {
+    let now = start();
+    let mut queues = sent(3);
+    for number in 0..3 {
+        assert_eq!(queues.answered(("t", 0), number, Err(Code::TopicAuthorizationFailed), now), None);
+    }
+    let mut tried = Vec::new();
+    for second in 1..50 {
+        let now = now + Duration::from_secs(second);
+        if !queues.release(now).0.is_empty() {
+            assert_eq!(goes_out(&mut queues), [0]);
+            assert_eq!(queues.answered(("t", 0), 0, Err(Code::TopicAuthorizationFailed), now), None);
+            tried.push(second);
+        }
+    }
+    assert_eq!(tried, [1, 2, 3, 4, 6, 10, 18, 28, 38, 48]);
+}
+
+#[test]
+fn a_producer_whose_epoch_is_not_taken_is_spent() {
+    let (mock, cluster) = mock();
+    let (writer, mut deliveries) = open(&cluster);
+    mock.request_errors(RDKafkaApiKey::Produce, &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_INVALID_PRODUCER_EPOCH]);
+    writer.write(Ticket(0), outgoing("t", 1, b"press"));
+    assert!(writer.flush(WITHIN));
+    assert_eq!(outcomes(&drain(&mut deliveries)), [(0, Outcome::Stored)]);
+    assert_eq!((stored(&cluster)[1].as_slice(), writer.shared.generation()), (["press".to_owned()].as_slice(), 1));
 }
 
 #[test]
@@ -221,7 +309,60 @@ fn what_one_partition_has_shown_the_others_need_not_show_anew() {
     queues.push(Entry::new(Ticket(1), outgoing("t", 1, b"x"), Partition(1), 0));
     assert!(queues.next_to_send("t", 1).is_some());
     assert_eq!(queues.answered(("t", 1), 1, Err(Code::TopicAuthorizationFailed), after(5)), None);
-    assert_eq!(outcomes(&queues.release(after(7)).1), [(1, Outcome::Held(RefusedReason::NotAuthorised))]);
+    assert_eq!(outcomes(&queues.release(after(5)).1), [(1, Outcome::Held(RefusedReason::NotAuthorised))]);
+}
+
+/// Only heartbeats go to a centre that has nothing else: it refused for one second of every five.
+#[test]
+fn a_refusal_is_remembered_while_nothing_waits_and_forgotten_with_time() {
+    let (now, after) = (start(), |millis| start() + Duration::from_millis(millis));
+    let refuses = vec![(Arc::from("t"), RefusedReason::NotAuthorised)];
+    let mut queues = Queues::default();
+    let mut shown = Vec::new();
+    let mut number = 0;
+    for millis in (0..60_000).step_by(250) {
+        let now = now + Duration::from_millis(millis);
+        if millis % 5_000 == 0 {
+            let beat = Outgoing { keep: Keep::No, ..outgoing("t", 0, b"x") };
+            queues.push(Entry::new(Ticket(number), beat, Partition(0), 0));
+            number += 1;
+        }
+        queues.release(now);
+        for number in goes_out(&mut queues) {
+            assert_eq!(queues.answered(("t", 0), number, Err(Code::TopicAuthorizationFailed), now), None);
+        }
+        shown.push(queues.refusing(now) == refuses);
+    }
+    let first = shown.iter().position(|shown| *shown).unwrap();
+    assert!((12..20).contains(&first) && shown[first..].iter().all(|shown| *shown), "from its 3 s on: {shown:?}");
+    queues.release(after(100_000));
+    assert_eq!((queues.refusing(after(100_000)), queues.pending()), (vec![], 0));
+    queues.push(Entry::new(Ticket(number), outgoing("t", 0, b"x"), Partition(0), 0));
+    let sent = goes_out(&mut queues);
+    assert_eq!(queues.answered(("t", 0), sent[0], Err(Code::TopicAuthorizationFailed), after(100_000)), None);
+    assert_eq!(queues.release(after(101_000)).1, [], "one word is not believed at once");
+}
+
+#[test]
+fn a_fault_that_passes_does_not_make_a_refusal_forgotten_and_one_record_that_is_taken_does() {
+    let after = |seconds| start() + Duration::from_secs(seconds);
+    let mut queues = sent(1);
+    queues.push(Entry::new(Ticket(1), outgoing("t", 1, b"x"), Partition(1), 0));
+    assert!(queues.next_to_send("t", 1).is_some());
+    for (second, code) in [(0, Code::TopicAuthorizationFailed), (1, Code::NetworkException), (3, Code::NetworkException)] {
+        if second > 0 {
+            assert_eq!(queues.release(after(second)).1.len(), if second < 3 { 0 } else { 2 }, "after {second} s");
+            assert_eq!((goes_out(&mut queues).len(), queues.next_to_send("t", 1).is_some()), (1, true));
+        }
+        assert_eq!(queues.answered(("t", 0), 0, Err(code), after(second)), None);
+        assert_eq!(queues.answered(("t", 1), 1, Err(code), after(second)), None);
+    }
+    assert_eq!(queues.release(after(4)).1, [], "said before");
+    assert_eq!((goes_out(&mut queues), queues.next_to_send("t", 1).is_some()), (vec![0], true));
+    assert_eq!(queues.answered(("t", 1), 1, Err(Code::TopicAuthorizationFailed), after(5)), None);
+    assert_eq!(queues.release(after(5)).0, []);
+    assert!(queues.answered(("t", 0), 0, Ok(()), after(5)).is_some());
+    assert_eq!(queues.release(after(5)).0, [(Arc::from("t"), 1)], "the mend of one is the other's too");
 }
 
 #[test]
@@ -310,5 +451,7 @@ fn what_is_not_known_to_last_is_tried_again() {
     for code in [Code::QueueFull, Code::MessageTimedOut, Code::PurgeInflight, Code::NotEnoughReplicas, Code::KafkaStorageError] {
         assert_eq!(verdict(code), Verdict::Retry, "{code}");
     }
-    assert_eq!(verdict(Code::Fatal), Verdict::Spent);
+    for code in [Code::Fatal, Code::InvalidProducerEpoch, Code::UnknownProducerId] {
+        assert_eq!(verdict(code), Verdict::Spent, "{code}");
+    }
 }
