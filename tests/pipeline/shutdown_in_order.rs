@@ -59,7 +59,8 @@ fn sigterm_under_load_loses_nothing() {
         if stored == REPORTS + PRESSES { Ok(()) } else { Err(format!("{stored} of {}", REPORTS + PRESSES)) }
     });
     let of_topic = alerts_among(&consume(&site.world.kafka, &site.alerts_topic()));
-    let ids: BTreeSet<_> = of_topic.iter().map(|alert| &alert.id).collect();
+    // On busy cores the restart takes longer than what makes us blind, and that is told as well.
+    let ids: BTreeSet<_> = of_topic.iter().filter(|alert| alert.text("kind") == "duress").map(|alert| &alert.id).collect();
     assert_eq!(ids.len(), PRESSES, "each press is one alert, however often it came");
     let twice_reported = messages_in_journal(&site) - (REPORTS + PRESSES);
     let twice_told = of_topic.iter().filter(|alert| alert.is_express()).count() - PRESSES;
