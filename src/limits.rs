@@ -35,9 +35,9 @@ pub const RECEIVE_MAXIMUM: u16 = 1_000;
 /// To the duress lane all that MQTT can count: while one press waits for a partition that has no leader, those behind it, our own probes
 /// among them, are stored but cannot be acknowledged, and past this the broker hands over no more.
 pub const DURESS_RECEIVE_MAXIMUM: u16 = u16::MAX;
-/// Reports may gather for so long before they are read together, instead of one by one as they come. No longer than Kafka's producer let them wait for
-/// company before; a lone report does not wait.
-pub const REPORTS_GATHER_MILLIS: u64 = 2;
+/// Reports may gather for so long before they are read together, instead of one by one as they come. With the half
+/// millisecond that Kafka's producer waits for company after that, no longer than such producers wait as a rule; a lone report does not wait.
+pub const REPORTS_GATHER_MICROS: u64 = 1_500;
 /// By how much the threads that serve reports are nicer than the others: where cores are short, a press gets one first. The kernel then gives
 /// them about a tenth of the weight of the others, not nothing.
 pub const REPORTS_NICER_BY: i32 = 10;

@@ -662,7 +662,7 @@ impl Lane {
     const fn gather(self) -> Duration {
         match self {
             Self::Duress => Duration::ZERO,
-            Self::Reports => Duration::from_millis(limits::REPORTS_GATHER_MILLIS),
+            Self::Reports => Duration::from_micros(limits::REPORTS_GATHER_MICROS),
         }
     }
 
