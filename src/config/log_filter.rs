@@ -23,6 +23,14 @@ pub(super) fn mistake(filter: &str) -> Option<(String, String)> {
     (!for_everything).then(|| (problem.to_owned(), "begin with one, for example \"info\" or \"info,kafka=debug\"".to_owned()))
 }
 
+/// The filter as it stands, for an option of the command line.
+///
+/// # Errors
+/// What is wrong with it, and the mend.
+pub fn log_filter(text: &str) -> Result<String, String> {
+    mistake(text).map_or_else(|| Ok(text.to_owned()), |(problem, mend)| Err(format!("{problem}: {mend}")))
+}
+
 fn is_level(word: &str) -> bool {
     LEVELS.iter().any(|level| word.eq_ignore_ascii_case(level))
 }

@@ -10,6 +10,7 @@ mod raw;
 mod settings;
 
 pub use keys::reference;
+pub use log_filter::log_filter;
 pub use settings::{
     AdminSettings, DetectSettings, FeedSettings, Identity, IngestSettings, KafkaSettings, LogFormat, LogSettings, Settings,
     Source,

@@ -152,23 +152,35 @@ impl<'a> Object<'a> {
     }
 }
 
-/// Whether brackets outside of strings nest deeper than any message needs. The JSON reader skips unknown fields without a limit of its own.
-fn nested_too_deep(text: &str) -> bool {
-    let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);
-    for byte in text.bytes() {
+/// Where a reader of JSON's bytes stands, without reading values: how deep in brackets, and whether in a text.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Nesting {
+    pub(super) depth: usize,
+    pub(super) in_text: bool,
+    /// The next byte is part of the text, whatever it is.
+    pub(super) escaped: bool,
+}
+
+impl Nesting {
+    pub(super) const fn take(&mut self, byte: u8) {
         match byte {
-            _ if escaped => escaped = false,
-            b'\\' if in_string => escaped = true,
-            b'"' => in_string = !in_string,
-            b'[' | b'{' if !in_string => depth += 1,
-            b']' | b'}' if !in_string => depth = depth.saturating_sub(1),
-            _ => continue,
-        }
-        if depth > limits::JSON_DEPTH_MAX {
-            return true;
+            _ if self.escaped => self.escaped = false,
+            b'\\' if self.in_text => self.escaped = true,
+            b'"' => self.in_text = !self.in_text,
+            b'[' | b'{' if !self.in_text => self.depth += 1,
+            b']' | b'}' if !self.in_text => self.depth = self.depth.saturating_sub(1),
+            _any_other => {}
         }
     }
-    false
+}
+
+/// Whether brackets outside of texts nest deeper than any message needs. The JSON reader skips unknown fields without a limit of its own.
+fn nested_too_deep(text: &str) -> bool {
+    let mut nesting = Nesting::default();
+    text.bytes().any(|byte| {
+        nesting.take(byte);
+        nesting.depth > limits::JSON_DEPTH_MAX
+    })
 }
 
 /// The place of a fix. None at exactly 0, 0: off Africa's coast, to 11 mm, is where trackers stand that have no place yet and say that

@@ -4,27 +4,22 @@
 //! a free text, as a part of another key or deep in something else from being one: the key stands in quotes that are not escaped, a
 //! colon follows, and a value is a whole quoted text, alone or in a list.
 
+use super::json::Nesting;
+
 /// The texts under a key, in order. `depth` is how deep in brackets the key may stand, as far as that can be told.
 pub(super) fn values(payload: &[u8], key: &str, depth: usize) -> Vec<String> {
     let quoted_key = format!("\"{key}\"");
     // A list of messages is one level more.
     let deepest = depth + usize::from(payload.trim_ascii_start().first() == Some(&b'['));
     let mut found = Vec::new();
-    let (mut nested, mut in_string, mut escaped, mut read_to) = (0_usize, false, false, 0);
+    let (mut nesting, mut read_to) = (Nesting::default(), 0);
     for (at, byte) in payload.iter().enumerate() {
         // A stray quote makes all after it look like a string, or not like one: then its depth cannot be told, and it counts.
-        let begins = *byte == b'"' && !escaped && at >= read_to && (in_string || nested <= deepest);
+        let begins = *byte == b'"' && !nesting.escaped && at >= read_to && (nesting.in_text || nesting.depth <= deepest);
         if begins && payload[at..].starts_with(quoted_key.as_bytes()) {
             read_to = read_values(payload, at + quoted_key.len(), &mut found);
         }
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' if in_string => escaped = true,
-            b'"' => in_string = !in_string,
-            b'[' | b'{' if !in_string => nested += 1,
-            b']' | b'}' if !in_string => nested = nested.saturating_sub(1),
-            _ => {}
-        }
+        nesting.take(*byte);
     }
     found
 }

@@ -17,7 +17,7 @@ use super::run::{Roles, Running};
 use super::simulate::{MqttAddress, drive};
 use super::{Failure, Output, rules, terminal};
 use crate::clock;
-use crate::config::{LogFormat, Settings};
+use crate::config::{LogFormat, Settings, log_filter};
 use crate::health::Health;
 use crate::ids::CentreName;
 use crate::kafka::{Cluster, Topic, TopicNames};
@@ -50,7 +50,7 @@ pub struct Opts {
     #[arg(long, value_enum, default_value_t)]
     output: Output,
     /// What to log on standard error, as in `log.level`.
-    #[arg(long, default_value = "off,lonewatch=error")]
+    #[arg(long, default_value = "off,lonewatch=error", value_parser = log_filter)]
     log: String,
 }
 

@@ -21,7 +21,7 @@ use crate::kafka::fault::{Fault, FaultKind, kind_of_code};
 use crate::limits;
 
 /// How long the thread serves the producer before it looks at held queues and at the stop sign. Not shorter: rdkafka's `poll` spins through
-/// the last millisecond of each call (TRAPS K17).
+/// the last millisecond of each call (docs/TRAPS.md).
 const TURN: Duration = Duration::from_millis(250);
 /// How often a flush looks whether anything is awaited still.
 const FLUSH_LOOK: Duration = Duration::from_millis(50);

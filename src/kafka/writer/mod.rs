@@ -244,7 +244,7 @@ impl Deliveries {
         self.taken(delivery)
     }
 
-    /// The next outcomes, awaited, in order: as many as are there, up to `limit`. None once the writer is dropped and everything is taken.
+    /// The next outcomes, awaited, in order: as many as are there, up to `limit`. 0 once the writer is dropped and everything is taken.
     /// Cancel-safe.
     pub async fn next_many(&mut self, outcomes: &mut Vec<Delivery>, limit: usize) -> usize {
         let before = outcomes.len();
