@@ -29,7 +29,7 @@ pub use diary::{Diary, Pressed, Silence};
 pub use fleet::{Fleet, FleetPlan};
 pub use kafka::{Kafka, KafkaOptions};
 pub use mosquitto::{Mosquitto, MosquittoOptions};
-pub use privacy::coordinate_in;
+pub use privacy::{coordinate_in, line_with};
 pub use process::{Guarded, Lonewatch, find_program, is_running, wait_gone};
 pub use replay::{Replay, journal_records, replay, replay_alerts, rulebook_versions};
 pub use site::{CENTRE, PARTITIONS, Role, Rules, STOP_DEADLINE, Site};

@@ -8,6 +8,25 @@ pub fn coordinate_in(log: &str) -> Option<(&str, &str)> {
     log.lines().find_map(|line| numbers(line).find(|number| is_coordinate(line, number)).map(|number| (number, line)))
 }
 
+/// The first line in which this word begins, and not amid another one: the address 0x7f5970007700 says nothing of somebody's number 07700,
+/// nor the time 20:55:51.471912 of a latitude.
+pub fn line_with<'a>(word: &str, log: &'a str) -> Option<&'a str> {
+    log.lines().find(|line| line.match_indices(word).any(|(at, _)| !is_amid(&line[..at])))
+}
+
+/// Whether what follows goes on with a word, a fraction or a clock's time: 0a1b2c, 0.789, 12:34:56.
+fn is_amid(before: &str) -> bool {
+    let mut before = before.chars().rev();
+    match before.next() {
+        Some(':' | '.') => before.next().is_some_and(|character| character.is_ascii_digit()),
+        last => last.is_some_and(is_of_a_word),
+    }
+}
+
+fn is_of_a_word(character: char) -> bool {
+    character.is_alphanumeric() || "_#".contains(character)
+}
+
 /// Every run of digits with its decimals and sign.
 fn numbers(line: &str) -> impl Iterator<Item = &str> {
     let part_of_number = |character: char| character.is_ascii_digit() || character == '.' || character == '-';
@@ -16,14 +35,9 @@ fn numbers(line: &str) -> impl Iterator<Item = &str> {
 
 fn is_coordinate(line: &str, number: &str) -> bool {
     let at = number.as_ptr().addr() - line.as_ptr().addr();
-    let mut before = line[..at].chars().rev();
-    let after = line[at + number.len()..].chars().next();
-    // 0a1b2c, 1.5ms, 1.25s
-    let joined = |side: Option<char>| side.is_some_and(|character| character.is_alphanumeric() || "_#".contains(character));
-    let last = before.next();
-    // 12:34:56.789
-    let of_a_clock = last == Some(':') && before.next().is_some_and(|character| character.is_ascii_digit());
-    if joined(last) || joined(after) || of_a_clock {
+    // 1.5ms, 1.25s
+    let has_unit = line[at + number.len()..].starts_with(is_of_a_word);
+    if has_unit || is_amid(&line[..at]) {
         return false;
     }
     let plain = number.strip_prefix('-').unwrap_or(number);
@@ -39,6 +53,17 @@ fn is_coordinate(line: &str, number: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_word_is_found_where_it_begins() {
+        for line in ["call 07700 900", r#"{"n":"07700 900123"}"#, "07700 900 123", "lat:07700 900"] {
+            assert_eq!(line_with("07700 900", line), Some(line));
+        }
+        assert_eq!(line_with("-2.62987", "x\nlon: -2.6298765"), Some("lon: -2.6298765"));
+        for line in ["Destroying event: 0x7f5970007700", "2026-11-25T20:07700", "5.07700", "x07700, 1.07700"] {
+            assert_eq!(line_with("07700", line), None, "{line}");
+        }
+    }
 
     #[test]
     fn coordinates_are_found_in_every_dress() {
