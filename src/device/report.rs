@@ -171,6 +171,11 @@ impl Report {
         [self.happened, self.fix.and_then(|fix| fix.at), self.sent].into_iter().flatten().max()
     }
 
+    /// Which report of its device it is, where the device counts them.
+    pub fn boot_and_sequence(&self) -> Option<(u32, u64)> {
+        self.boot.zip(self.sequence)
+    }
+
     /// When what the report tells of happened, by the device's clock: what it says itself, else its fix, else when it was sent.
     pub fn device_time(&self) -> Option<DeviceMillis> {
         self.happened.or_else(|| self.fix.and_then(|fix| fix.at)).or(self.sent)

@@ -239,13 +239,17 @@ impl Machine {
             duress::press(scene, &mut self.presses, device, (message, press), actions);
         }
         let Some(slot) = slot else { return actions.note(Outcome::UnknownUnremembered) };
-        let skew = &mut self.devices.get_mut(slot).skew;
+        let device = self.devices.get_mut(slot);
+        let report = message.report();
         // A message that waited in the broker for an unknown time tells nothing of its device's clock by when it was sent.
-        let sent = message.report().and_then(|report| report.sent).filter(|_| message.after_probe.is_some());
-        let newest = message.report().and_then(Report::newest_time);
+        let sent = report.and_then(|report| report.sent).filter(|_| message.after_probe.is_some());
         let clock = match &message.press {
-            None => skew.read(newest, sent, arrived),
-            Some(_) => skew.of_press(sent, arrived),
+            Some(_) => device.skew.of_press(sent, arrived),
+            None => {
+                let is_overtaken =
+                    report.and_then(Report::boot_and_sequence).is_some_and(|number| device.repeats.is_overtaken(number));
+                device.skew.read(skew::Said { newest: report.and_then(Report::newest_time), sent, is_overtaken }, arrived)
+            }
         };
         self.tell(scene, slot, message, clock.undated_since(waited.since), actions);
     }
@@ -282,7 +286,7 @@ impl Machine {
         if message.after_probe.is_none() && says && !device.learns(fix_at, level_at) {
             return actions.note(Outcome::History);
         }
-        if device.repeats.seen(message.event, report.boot.zip(report.sequence)) {
+        if device.repeats.seen(message.event, report.boot_and_sequence()) {
             return actions.note(Outcome::Repeat);
         }
         if message.retained {

@@ -39,6 +39,11 @@ impl Repeats {
         by_sequence
     }
 
+    /// Whether a report of this number comes after one that its device made later.
+    pub(super) fn is_overtaken(&self, (boot, sequence): (u32, u64)) -> bool {
+        (boot, sequence) < (self.boot, self.highest)
+    }
+
     /// Notes which event bore a sequence number; true where it was this one before.
     fn in_window(&mut self, event: EventId, boot: u32, sequence: u64) -> bool {
         if boot < self.boot {

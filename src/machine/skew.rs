@@ -1,8 +1,9 @@
 //! How far a device's clock is off, and what time its reports therefore tell of.
 //!
-//! The offset is device time minus the sent-at of the probe before the report. A report that carries when it was sent gives its
-//! offset exactly; a press does not, because its repeats bear the bytes of its first sending. Otherwise the estimate moves only to an offset that live reports keep showing: a buffered upload shows ever
-//! other offsets, or is over too soon. A wrong clock, even by years, so costs a minute of history and never a device.
+//! The offset is device time minus the sent-at of the probe before the report. The estimate moves only to an offset that live reports keep
+//! showing: a buffered upload shows ever other offsets, or is over too soon. A report that says when it was sent is believed at once, unless it
+//! can only have waited in its device ([`Skew::has_waited`]); a press is not, because its repeats bear the bytes of its first sending. A wrong
+//! clock, even by years, so costs a minute of history and never a device.
 
 use crate::limits;
 use crate::time::{DeviceMillis, ProbeMillis};
@@ -13,8 +14,8 @@ use super::digest::StateHasher;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Skew {
     offset_millis: i64,
-    /// Live reports have shown this offset.
-    proven: bool,
+    /// The device's time in the last live report that showed this offset; none while none has.
+    shown_at: Option<DeviceMillis>,
     candidate: Option<Candidate>,
 }
 
@@ -22,6 +23,20 @@ pub(super) struct Skew {
 struct Candidate {
     offset_millis: i64,
     since: ProbeMillis,
+}
+
+/// What a report says of its device's clock.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Said {
+    /// The newest time that it bears.
+    pub(super) newest: Option<DeviceMillis>,
+    pub(super) sent: Option<DeviceMillis>,
+    /// One that was made after it has come before it.
+    pub(super) is_overtaken: bool,
+}
+
+fn offset(device_time: DeviceMillis, arrived: ProbeMillis) -> i64 {
+    device_time.get().saturating_sub(arrived.get())
 }
 
 /// A device's clock as one message shows it.
@@ -52,49 +67,59 @@ impl DeviceClock {
 }
 
 impl Skew {
-    /// Reads the device's clock from one message that came after the probe of `arrived`: `newest` is the newest time that the
-    /// message bears, `sent` its sending time if it has one.
-    pub(super) fn read(&mut self, newest: Option<DeviceMillis>, sent: Option<DeviceMillis>, arrived: ProbeMillis) -> DeviceClock {
-        let offset_millis = match (sent, newest) {
-            (Some(sent), _) => {
+    /// Reads the device's clock from one message that came after the probe of `arrived`.
+    pub(super) fn read(&mut self, said: Said, arrived: ProbeMillis) -> DeviceClock {
+        let offset_millis = match said.sent {
+            Some(sent) if self.has_waited(sent, said.is_overtaken, arrived) => self.estimate(sent, arrived),
+            Some(sent) => {
                 self.estimate(sent, arrived);
-                sent.get().saturating_sub(arrived.get())
+                offset(sent, arrived)
             }
-            (None, Some(newest)) => self.estimate(newest, arrived),
-            (None, None) => self.offset_millis,
+            None => said.newest.map_or(self.offset_millis, |newest| self.estimate(newest, arrived)),
         };
         DeviceClock { offset_millis, arrived, undated: arrived }
+    }
+
+    /// Whether a report was sent long before it came: the client in the device kept it until its next connection.
+    ///
+    /// A clock that was set back looks alike. But it says less than it said before, which a report that came in its turn does not; and of
+    /// one that was overtaken the sequence number tells. Where neither does, the device was silent for longer than its clock may have been
+    /// set back, so that what is now dated too old is still newer than all that came before, and moves the device.
+    fn has_waited(&self, sent: DeviceMillis, is_overtaken: bool, arrived: ProbeMillis) -> bool {
+        let behind = self.offset_millis.saturating_sub(offset(sent, arrived)) > limits::SKEW_AGREES_MILLIS;
+        behind && self.shown_at.is_some_and(|shown_at| sent >= shown_at || is_overtaken)
     }
 
     /// Reads the clock for a press, learning nothing from it: by what reports have shown, else by its own sending time.
     pub(super) fn of_press(&self, sent: Option<DeviceMillis>, arrived: ProbeMillis) -> DeviceClock {
         let offset_millis = match sent {
-            Some(sent) if !self.proven => sent.get().saturating_sub(arrived.get()),
+            Some(sent) if self.shown_at.is_none() => offset(sent, arrived),
             Some(_) | None => self.offset_millis,
         };
         DeviceClock { offset_millis, arrived, undated: arrived }
     }
 
     fn estimate(&mut self, device_time: DeviceMillis, arrived: ProbeMillis) -> i64 {
-        let offset_millis = device_time.get().saturating_sub(arrived.get());
+        let offset_millis = offset(device_time, arrived);
         let ahead = offset_millis.saturating_sub(self.offset_millis);
         if (0..=limits::DEVICE_AHEAD_MILLIS).contains(&ahead) {
             // The least delayed report is the best evidence of the clock.
-            *self = Self { offset_millis, proven: true, candidate: None };
+            *self = Self { offset_millis, shown_at: Some(device_time), candidate: None };
         } else if (-limits::SKEW_AGREES_MILLIS..0).contains(&ahead) {
-            (self.proven, self.candidate) = (true, None);
+            (self.shown_at, self.candidate) = (Some(device_time), None);
         } else {
-            self.weigh(offset_millis, arrived);
+            self.weigh(device_time, arrived);
         }
         self.offset_millis
     }
 
     /// Believes an offset far from the estimate once it has shown for long enough.
-    fn weigh(&mut self, offset_millis: i64, arrived: ProbeMillis) {
+    fn weigh(&mut self, device_time: DeviceMillis, arrived: ProbeMillis) {
+        let offset_millis = offset(device_time, arrived);
         match self.candidate {
             Some(candidate) if candidate.offset_millis.abs_diff(offset_millis) <= limits::SKEW_AGREES_MILLIS.unsigned_abs() => {
                 if arrived.since(candidate.since) >= limits::SKEW_PROVEN_MILLIS {
-                    *self = Self { offset_millis, proven: true, candidate: None };
+                    *self = Self { offset_millis, shown_at: Some(device_time), candidate: None };
                 }
             }
             Some(_) | None => self.candidate = Some(Candidate { offset_millis, since: arrived }),
@@ -103,7 +128,7 @@ impl Skew {
 
     pub(super) fn digest(&self, hash: &mut StateHasher) {
         hash.int(self.offset_millis)
-            .count(usize::from(self.proven))
+            .option(self.shown_at.map(DeviceMillis::get))
             .option(self.candidate.map(|candidate| candidate.offset_millis));
         hash.option(self.candidate.map(|candidate| candidate.since.get()));
     }
@@ -119,7 +144,13 @@ mod tests {
 
     fn correct(skew: &mut Skew, device: i64, arrived: i64) -> i64 {
         let time = Some(DeviceMillis::new(device));
-        skew.read(time, None, ProbeMillis::new(arrived)).correct(time).get()
+        skew.read(Said { newest: time, sent: None, is_overtaken: false }, ProbeMillis::new(arrived)).correct(time).get()
+    }
+
+    /// When a report with this sending time was made.
+    fn made(skew: &mut Skew, sent: i64, is_overtaken: bool, arrived: i64) -> i64 {
+        let sent = Some(DeviceMillis::new(sent));
+        skew.read(Said { newest: sent, sent, is_overtaken }, ProbeMillis::new(arrived)).correct(sent).get()
     }
 
     #[test]
@@ -134,7 +165,7 @@ mod tests {
         let arrived = ProbeMillis::new(START);
         for wrong in [-30 * YEAR_MILLIS, 0, 10 * YEAR_MILLIS] {
             let (happened, sent) = (DeviceMillis::new(START + wrong - HOUR_MILLIS), DeviceMillis::new(START + wrong));
-            let clock = Skew::default().read(Some(sent), Some(sent), arrived);
+            let clock = Skew::default().read(Said { newest: Some(sent), sent: Some(sent), is_overtaken: false }, arrived);
             assert_eq!(clock.correct(Some(happened)).get(), START - HOUR_MILLIS, "{wrong}");
         }
     }
@@ -145,7 +176,7 @@ mod tests {
             let mut skew = Skew::default();
             for second in 0..=70 {
                 let arrived = START + second * SECOND_MILLIS;
-                skew.read(Some(DeviceMillis::new(arrived + wrong)), None, ProbeMillis::new(arrived));
+                correct(&mut skew, arrived + wrong, arrived);
             }
             let (pressed, arrived) = (START + 70 * SECOND_MILLIS, START + 30 * MINUTE_MILLIS);
             let stale = Some(DeviceMillis::new(pressed + wrong));
@@ -165,6 +196,42 @@ mod tests {
                 let corrected = correct(&mut skew, arrived + wrong, arrived);
                 assert!(second < 60 || corrected == arrived, "{wrong} after {second} s: {}", corrected - arrived);
             }
+        }
+    }
+
+    #[test]
+    fn a_report_that_waited_in_its_device_is_as_old_as_its_sending() {
+        for wrong in [-30 * YEAR_MILLIS, 0, 10 * YEAR_MILLIS] {
+            let mut skew = Skew::default();
+            for second in 0..=70 {
+                let at = START + second * SECOND_MILLIS;
+                assert_eq!(made(&mut skew, at + wrong, false, at), at);
+            }
+            let (kept, connected) = (START + 80 * SECOND_MILLIS, START + 20 * MINUTE_MILLIS);
+            for report in 0..100 {
+                let sent = kept + report * 10 * SECOND_MILLIS;
+                assert_eq!(made(&mut skew, sent + wrong, false, connected), sent, "{wrong}, in its turn");
+            }
+            assert_eq!(made(&mut skew, connected + wrong, false, connected), connected, "live again");
+            assert_eq!(made(&mut skew, kept + wrong, true, connected), kept, "{wrong}, overtaken");
+        }
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_disables_nothing() {
+        let mut skew = Skew::default();
+        for second in 0..200 {
+            let at = START + second * SECOND_MILLIS;
+            let wrong = if second < 20 { 0 } else { -HOUR_MILLIS };
+            assert_eq!(made(&mut skew, at + wrong, false, at), at, "{second}");
+        }
+        // Set back by less than the silence before it: a minute of reports is dated too old, and yet each is newer than the one before.
+        let (mut last, silent) = (START + 199 * SECOND_MILLIS, 3 * HOUR_MILLIS);
+        for second in 200..400 {
+            let at = START + second * SECOND_MILLIS + silent;
+            let dated = made(&mut skew, at - 2 * HOUR_MILLIS, false, at);
+            assert!(dated > last && (dated == at || second < 260), "{second}: {}", at - dated);
+            last = dated;
         }
     }
 
