@@ -1,4 +1,4 @@
-//! Acknowledgements in receive order, each only after Kafka has everything of its message (MQTT-4.6.0-2, TRAPS R4).
+//! Acknowledgements in receive order, each only after Kafka has everything of its message (MQTT-4.6.0-2).
 //!
 //! The ring belongs to one connection and dies with it: an acknowledgement never crosses to another.
 

@@ -1,4 +1,4 @@
-//! One MQTT connection: opened, subscribed, watched, and dropped whole on the first error (TRAPS R3 to R9).
+//! One MQTT connection: opened, subscribed, watched, and dropped whole on the first error.
 //!
 //! The wire is served by a task of its own, so that nothing that a lane does can stop keep-alives. Every event comes through one
 //! channel; after an end nothing follows. A new connection is a new object: no publish and no acknowledgement can cross.
@@ -178,7 +178,8 @@ impl Connection {
         }
     }
 
-    /// Subscribes anew on every connection: a session that the broker says it kept may have lost its subscriptions (TRAPS M4).
+    /// Subscribes anew on every connection: a session that the broker says it kept may have lost its subscriptions (Mosquitto 2.0.11 loses
+    /// the shared ones).
     fn subscribe(&self) -> Result<(), Trouble> {
         let filters = self.filters.iter().map(|filter| Subscription {
             path: filter.clone(),

@@ -1,4 +1,4 @@
-//! The two connections that publish: probes once a second, and receipts. Neither acknowledges anything (TRAPS R5).
+//! The two connections that publish: probes once a second, and receipts. Neither acknowledges anything.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};

@@ -81,7 +81,7 @@ impl Cluster {
         config
     }
 
-    /// What all consumers share: no position is ever taken or stored behind our back, and no fetch backs off for a second (K12, K16).
+    /// What all consumers share: no position is ever taken or stored behind our back, and no fetch backs off for a second.
     pub(super) fn consumer(&self, client_id: &str, group: &str) -> ClientConfig {
         let mut config = self.client(client_id);
         config

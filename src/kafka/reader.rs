@@ -5,8 +5,9 @@
 //! Each partition is read from the beginning of the log, because this version keeps no checkpoints and replays; or from where
 //! its owner asked for with [`JournalReader::continue_at`].
 //!
-//! A `BaseConsumer` polled by its owner's thread, no split queues, no streams (K1, K2); classic protocol (K9); static member, so
-//! that a restart within the session moves nothing; positions are assigned, never taken from a default (K12).
+//! A `BaseConsumer` polled by its owner's thread, no split queues and no streams, which can miss a wake-up; the classic group protocol, for
+//! librdkafka's new one still stalls; a static member, so that a restart within the session moves nothing; positions are assigned, never
+//! taken from a default (docs/TRAPS.md).
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -63,7 +63,7 @@ impl RulebookReader {
         let topic = names.rulebook();
         let doing = format!("reading {topic}");
         let mut config = cluster.consumer("lonewatch-rulebook", "lonewatch-rulebook");
-        // The end is told by the broker's EOF: with transactions the last offset never reaches the high watermark (K13). A topic
+        // The end is told by the broker's EOF: with transactions the last offset never reaches the high watermark. A topic
         // that is made later is found within seconds.
         config
             .set("enable.partition.eof", "true")
@@ -142,7 +142,7 @@ impl Reading {
         })
     }
 
-    /// The end is told once for each offset (K13), so an outage without news would never be over: beginning anew where we are brings the
+    /// The end is told once for each offset, so an outage without news would never be over: beginning anew where we are brings the
     /// word again, with the first fetch that is answered.
     fn faulty(&mut self, fault: Fault) -> RulebookItem {
         self.ask_at.get_or_insert_with(|| instant() + ASK_ANEW);
@@ -251,7 +251,7 @@ impl ProducerContext for Stored {
 
 fn transactional(cluster: &Cluster, topic: &str) -> Result<Transactional, KafkaError> {
     let mut config = cluster.client("lonewatch-rules");
-    // A hanging transaction freezes every reader of committed entries (K14): a dead apply is given up after 20 s.
+    // A hanging transaction freezes every reader of committed entries: a dead apply is given up after 20 s.
     config
         .set("transactional.id", topic)
         .set("transaction.timeout.ms", "20000")

@@ -28,7 +28,7 @@ const FLUSH_LOOK: Duration = Duration::from_millis(50);
 /// The least time between two producers: a fault at birth must not spin.
 const REBIRTH: Duration = Duration::from_secs(1);
 
-/// The settings of K3, K4, K5, K8 and K16.
+/// No timeout of ours fails a record, order holds through retries, presses wait for no batch, and a broker that is gone is known in seconds.
 pub(super) fn config(cluster: &Cluster, client_id: &str, urgency: Urgency) -> ClientConfig {
     let (linger_ms, socket_timeout_ms) = match urgency {
         Urgency::Duress => ("0", "5000"),

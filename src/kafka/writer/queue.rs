@@ -76,7 +76,7 @@ impl Entry {
 pub(super) enum Verdict {
     /// The record itself is at fault.
     Refuse(RefusedReason),
-    /// The destination is at fault: tried again for ever, and said after a while, because topics vanish from metadata for moments (K6).
+    /// The destination is at fault: tried again for ever, and said after a while, because topics vanish from metadata for moments.
     Hold(RefusedReason),
     /// Goes by itself.
     Retry,
@@ -166,7 +166,7 @@ impl Queue {
     }
 
     /// Whether a further entry may go out: one that goes alone waits until nothing is under way, and so does the one behind it. To a
-    /// destination that refuses one goes at a time: each costs an epoch of the producer (TRAPS).
+    /// destination that refuses one goes at a time: each costs an epoch of the producer (docs/TRAPS.md).
     fn may_send(&self) -> bool {
         let Some(next) = self.entries.get(self.sent).filter(|_| self.held_until.is_none()) else { return false };
         let behind_one_alone = self.sent > 0 && self.entries[self.sent - 1].alone;
