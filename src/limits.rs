@@ -171,6 +171,10 @@ pub const LATE_MILLIS: i64 = 2 * MINUTE_MILLIS;
 pub const DEVICE_AHEAD_MILLIS: i64 = 2 * MINUTE_MILLIS;
 /// A device's clock that is wrong by more than this is worth a word: what it tells would be dated minutes off.
 pub const DEVICE_CLOCK_MILLIS_MAX: i64 = 5 * MINUTE_MILLIS;
+/// How often a running process looks at its Kafka topics: somebody may have changed one by hand.
+pub const TOPICS_LOOK_MILLIS: i64 = MINUTE_MILLIS;
+/// The same while one is wrong, so that its mend shows soon.
+pub const TOPICS_LOOK_AGAIN_MILLIS: i64 = 5 * SECOND_MILLIS;
 /// Device clocks whose offset agrees within this, for [`SKEW_PROVEN_MILLIS`], are believed.
 pub const SKEW_AGREES_MILLIS: i64 = 10 * SECOND_MILLIS;
 /// How long a new clock offset must show in live reports: a buffered upload passes in less, or its offsets differ.

@@ -11,6 +11,7 @@ mod run;
 pub mod simulate;
 mod terminal;
 mod topics;
+mod topics_watch;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::topics_watch::{TopicsWatch, centres_of};
 use super::{ConfigOpts, Failure};
 use crate::admin;
 use crate::config::{DetectSettings, IngestSettings, Settings};
 use crate::health::Health;
-use crate::ids::CentreName;
 use crate::ingest::{self, Ground, Ingester};
-use crate::kafka::{Cluster, Fault, Reached, Topic, TopicNames, check_topics, reach};
+use crate::kafka::{Cluster, Fault, Reached, TopicNames, reach};
 use crate::logging::{self, Log};
 use crate::metrics;
 use crate::outbox::{self, DetectorParts, detect};
@@ -18,7 +18,7 @@ use crate::runbook::Entry;
 use crate::shutdown::{Ending, Shutdown};
 
 /// How long the start waits for Kafka before it says so; it goes on waiting.
-const KAFKA_WITHIN: Duration = Duration::from_secs(10);
+pub(super) const KAFKA_WITHIN: Duration = Duration::from_secs(10);
 
 /// Kafka, and who answers there now: for commands that an operator waits for.
 pub(super) fn answering(settings: &Settings) -> Result<(Cluster, Reached), Failure> {
@@ -58,17 +58,17 @@ impl Refusal {
         Self(Failure::new(line).see(entry))
     }
 
-    fn all(entry: Entry, lines: impl IntoIterator<Item = impl ToString>) -> Self {
+    pub(super) fn all(entry: Entry, lines: impl IntoIterator<Item = impl ToString>) -> Self {
         Self(Failure::all(lines).see(entry))
     }
 
     /// It was told to end before it had begun: nothing to mend.
-    fn ended(line: &str) -> Self {
+    pub(super) fn ended(line: &str) -> Self {
         Self(Failure::new(line))
     }
 
     /// The system gives no thread, runtime or signal.
-    fn resources(fault: &std::io::Error) -> Self {
+    pub(super) fn resources(fault: &std::io::Error) -> Self {
         Self::new(Entry::SystemResources, fault.to_string())
     }
 }
@@ -174,13 +174,16 @@ impl Running {
         let sections = Sections::of(settings, roles)?;
         sections.announce(health);
         let runtime = runtime()?;
-        check_before_start(&runtime, cluster, &topics, settings, &[], health, ending)?;
+        let topics_watch =
+            TopicsWatch { cluster: cluster.clone(), names: Arc::clone(&topics), partitions, roles, health: health.clone() };
+        topics_watch.check_before_start(&runtime, &[], ending)?;
         let rulebooks = Rulebooks::start(cluster, &topics, health).map_err(kafka)?;
         runtime.block_on(complete(&rulebooks, ending))?;
-        let centres: Vec<CentreName> = rulebooks.newest().borrow().centres().map(|centre| centre.name.clone()).collect();
-        check_before_start(&runtime, cluster, &topics, settings, &centres, health, ending)?;
+        let centres = centres_of(&rulebooks.newest().borrow());
+        let checked = topics_watch.check_before_start(&runtime, &centres, ending)?;
         let (end_ingest, ingest_ending) = Shutdown::new();
         let (end_detect, detect_ending) = Shutdown::new();
+        topics_watch.watch(runtime, &checked, rulebooks.newest(), ending.clone())?;
         let detector = if let Some(settings) = sections.detect {
             let parts = DetectorParts {
                 settings: settings.clone(),
@@ -304,48 +307,6 @@ async fn complete(rulebooks: &Rulebooks, ending: &Ending) -> Result<(), Refusal>
     tokio::select! {
         () = rulebooks.complete() => Ok(()),
         () = ending.wait() => Err(Refusal::ended("ended before the rulebook was read")),
-    }
-}
-
-/// Checks the topics: refuses what would be wrong, says what is short, and waits while no broker answers.
-fn check_before_start(
-    runtime: &tokio::runtime::Runtime,
-    cluster: &Cluster,
-    names: &TopicNames,
-    settings: &Settings,
-    centres: &[CentreName],
-    health: &Health,
-    ending: &Ending,
-) -> Result<(), Refusal> {
-    let topics = Topic::all(centres);
-    loop {
-        let checked = runtime.block_on(async {
-            let mut ending = ending.clone();
-            // The end first: the check holds the thread for as long as Kafka lets it wait.
-            tokio::select! {
-                biased;
-                () = ending.wait() => None,
-                checked = check_topics(cluster, names, &topics, settings.kafka.partitions, KAFKA_WITHIN) => Some(checked),
-            }
-        });
-        match checked {
-            None => return Err(Refusal::ended("ended before Kafka's topics were checked")),
-            Some(Ok(checked)) if checked.allows_start() => {
-                for fault in &checked.faults {
-                    tracing::warn!("{fault}");
-                }
-                for (topic, why) in &checked.unanswered {
-                    tracing::info!(topic, why, "settings could not be checked");
-                }
-                health.ready("topics");
-                return Ok(());
-            }
-            Some(Ok(checked)) => return Err(Refusal::all(Entry::TopicsWrong, checked.faults)),
-            Some(Err(fault)) => {
-                let why = format!("{fault}; still trying {}", cluster.brokers());
-                health.not_ready("topics", Entry::KafkaUnreachable, why);
-            }
-        }
     }
 }
 

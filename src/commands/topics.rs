@@ -107,7 +107,7 @@ fn check(
     for (topic, why) in &checked.unanswered {
         terminal::say(&format!("{} {topic}: its settings could not be checked: {why}", terminal::noted("open")));
     }
-    if checked.allows_start() {
+    if checked.is_right() {
         for fault in &checked.faults {
             terminal::say(&format!("{} {fault}", terminal::noted("short")));
         }

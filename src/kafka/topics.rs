@@ -1,8 +1,9 @@
 //! What each of our Kafka topics must look like: how they are made, and the check before anything starts.
 //!
 //! A check never mends: it names the topic, what is, what must be, and the command that mends it. What would make lonewatch
-//! wrong (partitions, append time, a policy that deletes what must stay) refuses to start; what only shortens a memory
-//! (retention, compaction lag) warns, because a watch with a short memory is better than none.
+//! wrong (partitions, append time, a policy that deletes what must stay) refuses to start. Where it is one centre's topic, or the
+//! quarantine, everybody else is to be watched all the same: it starts, and is not ready. What only shortens a memory (retention, compaction
+//! lag) warns, because a watch with a short memory is better than none.
 
 use std::fmt;
 use std::sync::Arc;
@@ -103,6 +104,8 @@ struct Setting {
 pub enum Weight {
     /// lonewatch would be wrong: it does not start.
     Refuse,
+    /// What goes to this topic waits, and nothing else does: it starts, and is not ready.
+    Unready,
     /// A memory would be shorter than promised: it starts, and says so.
     Warn,
 }
@@ -128,6 +131,14 @@ impl Topic {
         }
     }
 
+    /// What it does to a start that it is missing, or of another shape.
+    const fn weight(&self) -> Weight {
+        match self {
+            Self::Journal | Self::Rulebook | Self::State => Weight::Refuse,
+            Self::Alerts(_) | Self::Shadow(_) | Self::Actions(_) | Self::Quarantine => Weight::Unready,
+        }
+    }
+
     fn settings(&self) -> Vec<Setting> {
         let kept = |weight| Setting { key: "cleanup.policy", must: Must::Be("delete"), weight };
         let compacted = Setting { key: "cleanup.policy", must: Must::Be("compact"), weight: Weight::Refuse };
@@ -142,7 +153,7 @@ impl Topic {
                 warn("retention.bytes", i64::MAX),
             ],
             // Compaction would let a device's newest alert delete its earlier ones.
-            Self::Alerts(_) => vec![kept(Weight::Refuse), warn("retention.ms", limits::ALERTS_RETENTION_MILLIS_MIN)],
+            Self::Alerts(_) => vec![kept(Weight::Unready), warn("retention.ms", limits::ALERTS_RETENTION_MILLIS_MIN)],
             Self::Shadow(_) | Self::Actions(_) | Self::Quarantine => {
                 vec![kept(Weight::Warn), warn("retention.ms", limits::ALERTS_RETENTION_MILLIS_MIN)]
             }
@@ -218,6 +229,11 @@ pub struct Checked {
 impl Checked {
     /// Whether lonewatch may start.
     pub fn allows_start(&self) -> bool {
+        self.faults.iter().all(|fault| fault.weight != Weight::Refuse)
+    }
+
+    /// Whether everything goes where it should.
+    pub fn is_right(&self) -> bool {
         self.faults.iter().all(|fault| fault.weight == Weight::Warn)
     }
 }
@@ -314,10 +330,12 @@ pub async fn check(
 
 fn count_fault(cluster: &Cluster, topic: &Topic, name: &str, is: usize, must: u32) -> Option<TopicFault> {
     let fault = |is: String, must: String, mend: String| {
-        Some(TopicFault { topic: name.to_owned(), weight: Weight::Refuse, is, must, mend })
+        Some(TopicFault { topic: name.to_owned(), weight: topic.weight(), is, must, mend })
     };
     if is == 0 {
-        return fault("is missing".into(), "there".into(), "lonewatch topics create".into());
+        // Kafka hides from a principal what it may not describe.
+        let mend = "lonewatch topics create; if it is there, let this principal describe it";
+        return fault("is missing".into(), "there".into(), mend.into());
     }
     if is == must as usize {
         return None;

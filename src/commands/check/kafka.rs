@@ -164,7 +164,7 @@ impl Site<'_> {
         for fault in checked.faults {
             let says = format!("{}, but must be {}", fault.is, fault.must);
             report.say(&match fault.weight {
-                Weight::Refuse => Finding::wrong(Part::Topics, fault.topic, says, fault.mend),
+                Weight::Refuse | Weight::Unready => Finding::wrong(Part::Topics, fault.topic, says, fault.mend),
                 Weight::Warn => Finding::note(Part::Topics, fault.topic, says, fault.mend),
             });
         }
