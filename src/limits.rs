@@ -152,12 +152,20 @@ pub const EARS_REMEMBERED_MAX: usize = 1_024;
 
 /// Devices that report but stand in no rulebook, per partition. Past it they still alert, unlinked.
 pub const UNKNOWN_DEVICES_MAX: usize = 10_000;
+/// How often a full table of them looks for some that were silent for long: the look goes through all devices.
+pub const ROOM_LOOKED_FOR_MILLIS: i64 = MINUTE_MILLIS;
 /// Event hashes that a device's record remembers against repeats.
 pub const EVENT_RING_LEN: usize = 16;
+/// For how long after its arrival a report is remembered beside more than so many: mirrored ingesters are seconds apart.
+pub const EVENT_BURST_MILLIS: i64 = 30 * SECOND_MILLIS;
+/// Event hashes that are remembered of a burst: 6 KB, and a broker hands a device's backlog over faster than it is mirrored.
+pub const EVENT_RING_LEN_MAX: usize = 256;
 /// A press id is remembered for the session's expiry and two hours: a broker can hold a copy no longer.
 pub const PRESS_MEMORY_MILLIS: i64 = 26 * HOUR_MILLIS;
-/// Press ids that a partition remembers. At 100 bytes each this is 10 MB; a fleet of 100,000 presses once a day.
-pub const PRESSES_REMEMBERED_MAX: usize = 100_000;
+/// Press ids that are remembered of one device: 16 KB of one whose button is stuck. Past it presses may alert twice.
+pub const PRESSES_REMEMBERED_MAX: usize = 512;
+/// Devices without a record whose presses are remembered, per partition.
+pub const STRANGERS_REMEMBERED_MAX: usize = 10_000;
 /// A press id whose newest copy is older than this is a device that counts from the start again, not a repeat.
 pub const PRESS_AGAIN_MILLIS: i64 = 10 * MINUTE_MILLIS;
 /// A press that comes with no probe before it, on a connection older than this, did not wait in the broker: a backlog, which comes first,

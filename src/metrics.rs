@@ -83,7 +83,7 @@ catalogue! {
     CLOCK_OFF: Gauge "lonewatch_clock_off_seconds" ["writer"]
         "Seconds by which this machine's clock is provably ahead of Kafka's (behind where negative); 0 within the limit of 2 s.";
     RECORDS: Counter "lonewatch_records_total" ["outcome"]
-        "Journal records applied by this detector, by what became of them; a record can have several outcomes. `not_carried`: a feed spoke for another tenant's device. Replayed ones left out.";
+        "Journal records applied by this detector, by what became of them; a record can have several outcomes. `not_carried`: a feed spoke for another tenant's device. `press_past_memory`: a device pressed so often that copies may alert twice. Replayed ones left out.";
     ALERTS: Counter "lonewatch_alerts_total" ["kind"]
         "Alert revisions written by this detector.";
     ALERT_SECONDS: Histogram "lonewatch_alert_seconds" ["kind"]

@@ -176,9 +176,14 @@ impl Report {
         self.boot.zip(self.sequence)
     }
 
-    /// When what the report tells of happened, by the device's clock: what it says itself, else its fix, else when it was sent.
+    /// When what the report tells of happened, by the device's clock: what it says itself, else when it was sent. The fix in it may be older.
+    pub fn told_time(&self) -> Option<DeviceMillis> {
+        self.happened.or(self.sent)
+    }
+
+    /// The same, or the time of its fix where it says nothing else.
     pub fn device_time(&self) -> Option<DeviceMillis> {
-        self.happened.or_else(|| self.fix.and_then(|fix| fix.at)).or(self.sent)
+        self.told_time().or_else(|| self.fix.and_then(|fix| fix.at))
     }
 }
 

@@ -46,6 +46,8 @@ pub enum Outcome {
     Retained,
     /// A press that raised its alert.
     Press,
+    /// The same, while this device's memory of presses has forgotten some: it may be a copy, and alert twice.
+    PressPastMemory,
     /// A copy of a press that was already raised.
     PressRepeat,
     /// A device that no rulebook names, and no room to remember it.
@@ -67,7 +69,7 @@ pub enum Outcome {
 
 impl Outcome {
     /// Every outcome.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::Applied,
         Self::History,
         Self::Late,
@@ -76,6 +78,7 @@ impl Outcome {
         Self::Will,
         Self::Retained,
         Self::Press,
+        Self::PressPastMemory,
         Self::PressRepeat,
         Self::UnknownUnremembered,
         Self::NotCarried,
@@ -97,6 +100,7 @@ impl Outcome {
             Self::Will => "will",
             Self::Retained => "retained",
             Self::Press => "press",
+            Self::PressPastMemory => "press_past_memory",
             Self::PressRepeat => "press_repeat",
             Self::UnknownUnremembered => "unknown_unremembered",
             Self::NotCarried => "not_carried",

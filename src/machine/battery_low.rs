@@ -8,6 +8,8 @@ use super::actions::Actions;
 use super::devices::Device;
 use super::raise::{Scene, Verdict};
 
+const UNWATCHED: &str = "the rulebook no longer watches this battery";
+
 /// Judges a battery level that moves the device's state forward.
 pub(super) fn level(
     scene: Scene<'_>,
@@ -20,7 +22,7 @@ pub(super) fn level(
 ) {
     let Some(entry) = scene.rulebook.device(&device.id) else { return };
     let Some(rule) = entry.rules.battery_low else {
-        return clear(scene, device, "the rulebook no longer watches this battery", actions);
+        return clear(scene, device, UNWATCHED, actions);
     };
     if device.battery_low.is_some() {
         if percent >= rule.clear_percent {
@@ -46,9 +48,13 @@ pub(super) fn level(
     }
 }
 
-/// Moves what is open to where the rulebook in force says that it belongs.
+/// Moves what is open to where the rulebook in force says that it belongs, or ends it with its rule.
 pub(super) fn rearm(scene: Scene<'_>, device: &mut Device, actions: &mut Actions) {
-    if let (Some(open), Some(entry)) = (&mut device.battery_low, scene.rulebook.device(&device.id)) {
+    let Some(entry) = scene.rulebook.device(&device.id) else { return };
+    if entry.rules.battery_low.is_none() {
+        return clear(scene, device, UNWATCHED, actions);
+    }
+    if let Some(open) = &mut device.battery_low {
         scene.hand_over(open, &entry.centre, entry.rules.stage, actions);
     }
 }

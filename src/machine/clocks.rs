@@ -99,6 +99,11 @@ impl TenantClock {
         self.gaps.back().map_or(self.first_grace, |gap| gap.grace_until)
     }
 
+    /// When what waits for a device until `at` falls due: not within the grace after a gap, which postpones it by a bounded time.
+    pub(super) fn after_grace(&self, at: HeardMillis) -> HeardMillis {
+        at.max(self.grace_until().min(at.plus(limits::POSTPONED_MILLIS_MAX)))
+    }
+
     /// Whether a will of this time tells of our own trouble rather than of its device: it came shortly before a gap, in one, or within
     /// the grace after one. What lies ahead of the frontier is not excused yet; what has once been excused stays so: gaps are only ever
     /// added, or joined to longer ones.

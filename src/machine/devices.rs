@@ -2,14 +2,18 @@
 //!
 //! Slots are state: they are given out in order and set the order in which deadlines fire.
 
+use std::collections::BTreeSet;
+
 use crate::alert::Alert;
 use crate::ids::{DeviceId, EventId, FeedName, GroupName, TenantName};
-use crate::time::{HeardMillis, ProbeMillis};
+use crate::limits;
+use crate::time::{AppendMillis, HeardMillis, ProbeMillis};
 
 use super::directory::{Directory, Slot};
 use super::episode::EpisodeState;
 use super::fences::FenceStates;
 use super::fix::AppliedFix;
+use super::presses::Presses;
 use super::raise::Cleared;
 use super::repeats::Repeats;
 use super::skew::Skew;
@@ -23,6 +27,8 @@ pub(super) const NEVER: HeardMillis = HeardMillis::new(i64::MAX);
 #[derive(Clone, Debug)]
 pub(super) struct Device {
     pub(super) id: DeviceId,
+    /// When the log last heard of it.
+    pub(super) seen_at: AppendMillis,
     /// The feed that it last spoke through.
     pub(super) feed: Option<FeedName>,
     /// Set while the rulebook names it.
@@ -32,6 +38,7 @@ pub(super) struct Device {
     /// The broker's newest word for a broken connection of it, on the same axis: only one later than the contact counts.
     pub(super) will: Option<(ProbeMillis, EventId)>,
     pub(super) repeats: Repeats,
+    pub(super) presses: Presses,
     pub(super) skew: Skew,
     /// The newest time that it told of: what is older is history.
     pub(super) told_up_to: Option<ProbeMillis>,
@@ -59,14 +66,16 @@ pub(super) struct Owner {
 }
 
 impl Device {
-    fn new(id: DeviceId) -> Self {
+    fn new(id: DeviceId, now: AppendMillis) -> Self {
         Self {
             id,
+            seen_at: now,
             feed: None,
             owner: None,
             contact: None,
             will: None,
             repeats: Repeats::default(),
+            presses: Presses::default(),
             skew: Skew::default(),
             told_up_to: None,
             fix: None,
@@ -79,6 +88,13 @@ impl Device {
         }
     }
 
+    /// Forgets all that it told, but its presses: who hears of it next has no part in that.
+    pub(super) fn forget_what_it_told(&mut self) {
+        let new = Self::new(self.id.clone(), self.seen_at);
+        let (presses, episode) = (std::mem::take(&mut self.presses), self.episode.take());
+        *self = Self { owner: self.owner.take(), presses, episode, ..new };
+    }
+
     /// Whether a fix or a battery level of these times is newer than what is known.
     pub(super) fn learns(&self, fix_at: Option<ProbeMillis>, level_at: Option<ProbeMillis>) -> bool {
         let newer =
@@ -87,7 +103,7 @@ impl Device {
     }
 
     fn digest(&self, hash: &mut StateHasher) {
-        hash.text(self.id.as_str()).text(self.feed.as_ref().map_or("", FeedName::as_str));
+        hash.text(self.id.as_str()).int(self.seen_at.get()).text(self.feed.as_ref().map_or("", FeedName::as_str));
         if let Some(owner) = &self.owner {
             hash.text(owner.tenant.as_str()).text(owner.group.as_ref().map_or("", GroupName::as_str));
             hash.int(owner.since.get()).count(usize::from(owner.entered)).int(owner.entry);
@@ -96,6 +112,7 @@ impl Device {
             hash.option(word.map(|word| word.0.get())).bytes(&word.map_or([0; 16], |word| word.1.0));
         }
         self.repeats.digest(hash);
+        self.presses.digest(hash);
         self.skew.digest(hash);
         hash.option(self.told_up_to.map(ProbeMillis::get)).option(self.level_at.map(ProbeMillis::get));
         if let Some(fix) = &self.fix {
@@ -119,8 +136,12 @@ pub(super) struct Devices {
     records: Vec<Device>,
     /// By slot: the heard time at which silence may have lasted too long. Overwritten by each report, swept once a second.
     silence: Vec<HeardMillis>,
+    /// Slots of nobody; the lowest is used next, so that order survives a restore.
+    free: BTreeSet<Slot>,
     unknown: usize,
     unknown_max: usize,
+    /// When room was last looked for.
+    looked_at: Option<AppendMillis>,
 }
 
 impl Devices {
@@ -130,20 +151,43 @@ impl Devices {
     }
 
     /// The slot of a device, made if it has none; none where it is in no rulebook and there is no more room for such.
-    pub(super) fn slot_or_new(&mut self, id: &DeviceId, in_rulebook: bool) -> Option<Slot> {
+    pub(super) fn slot_or_new(&mut self, id: &DeviceId, in_rulebook: bool, now: AppendMillis) -> Option<Slot> {
         if let Some(slot) = self.directory.get(id) {
             return Some(slot);
+        }
+        if self.unknown >= self.unknown_max {
+            self.make_room(now);
         }
         if !in_rulebook && self.unknown >= self.unknown_max {
             return None;
         }
         // Nobody owns it yet; `set_owner` takes it off again.
         self.unknown += 1;
-        let slot = Slot(u32::try_from(self.records.len()).expect("a partition holds fewer devices than 2^32"));
-        self.records.push(Device::new(id.clone()));
-        self.silence.push(NEVER);
+        let slot = self.free.pop_first().unwrap_or_else(|| {
+            self.records.push(Device::new(id.clone(), now));
+            self.silence.push(NEVER);
+            Slot(u32::try_from(self.records.len() - 1).expect("a partition holds fewer devices than 2^32"))
+        });
+        *self.get_mut(slot) = Device::new(id.clone(), now);
         self.directory.insert(id.clone(), slot);
         Some(slot)
+    }
+
+    /// Forgets whoever is in no rulebook and has been silent for so long that no press of his is remembered either.
+    fn make_room(&mut self, now: AppendMillis) {
+        if self.looked_at.is_some_and(|at| now.since(at) < limits::ROOM_LOOKED_FOR_MILLIS) {
+            return;
+        }
+        self.looked_at = Some(now);
+        for slot in self.slots() {
+            let device = self.get(slot);
+            let is_gone = device.owner.is_none() && now.since(device.seen_at) > limits::PRESS_MEMORY_MILLIS;
+            if is_gone && !self.free.contains(&slot) {
+                self.directory.remove(&self.records[slot.0 as usize].id);
+                self.free.insert(slot);
+                self.unknown -= 1;
+            }
+        }
     }
 
     /// Gives a device an owner, or takes it away; a device that loses its owner keeps its slot as an unknown one.
@@ -182,10 +226,36 @@ impl Devices {
     }
 
     pub(super) fn digest(&self, hash: &mut StateHasher) {
-        hash.count(self.unknown).count(self.records.len());
+        hash.count(self.unknown).option(self.looked_at.map(AppendMillis::get)).count(self.free.len()).count(self.records.len());
         for (device, silence) in self.records.iter().zip(&self.silence) {
             hash.int(silence.get());
             device.digest(hash);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(n: usize) -> DeviceId {
+        DeviceId::parse(&format!("x-{n}")).unwrap()
+    }
+
+    #[test]
+    fn a_full_table_of_unknown_devices_heals_when_they_are_long_silent() {
+        let mut devices = Devices::new(3);
+        let (now, later) = (AppendMillis::new(0), AppendMillis::new(limits::PRESS_MEMORY_MILLIS + 1));
+        for n in 0..3 {
+            assert_eq!(devices.slot_or_new(&id(n), false, now), Some(Slot(u32::try_from(n).unwrap())));
+        }
+        assert_eq!(devices.slot_or_new(&id(3), false, now), None, "full");
+        devices.get_mut(Slot(2)).seen_at = later;
+        assert_eq!(devices.slot_or_new(&id(4), false, later), Some(Slot(0)), "the lowest that is free");
+        assert_eq!(devices.get(Slot(0)).id, id(4));
+        assert_eq!(devices.slot_or_new(&id(2), false, later), Some(Slot(2)), "who was heard keeps its own");
+        assert_eq!(devices.slot_or_new(&id(0), false, later), Some(Slot(1)), "who comes back has a new one");
+        assert_eq!(devices.slot_or_new(&id(5), false, later), None, "full again");
+        assert_eq!(devices.slot_or_new(&id(6), true, later), Some(Slot(3)), "the rulebook's have room always");
     }
 }

@@ -22,4 +22,8 @@ impl Directory {
     pub(super) fn insert(&mut self, id: DeviceId, slot: Slot) {
         self.0.insert(id, slot);
     }
+
+    pub(super) fn remove(&mut self, id: &DeviceId) {
+        self.0.remove(id);
+    }
 }

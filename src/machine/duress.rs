@@ -13,9 +13,10 @@ use crate::time::ProbeMillis;
 use super::actions::{Actions, Outcome};
 use super::devices::Device;
 use super::episode::EpisodeState;
+use super::fences;
 use super::fix::AppliedFix;
+use super::presses::{Sight, Strangers};
 use super::raise::{Scene, fences_named, late};
-use super::repeats::{Presses, Sight};
 use super::skew::Skew;
 
 /// A press as the journal tells of it.
@@ -25,16 +26,16 @@ struct Told<'a> {
     press: &'a Press,
     /// When it happened.
     occurred_at: ProbeMillis,
-    /// When the fix in it was taken, if there is one.
-    fixed_at: Option<ProbeMillis>,
+    /// The fix in it.
+    fix: Option<AppliedFix>,
 }
 
 /// Answers a press. `device` is none where there was no room to remember an unknown one, or where another tenant's feed speaks for one: it
 /// alerts all the same.
 pub(super) fn press(
     scene: Scene<'_>,
-    presses: &mut Presses,
-    device: Option<&mut Device>,
+    strangers: &mut Strangers,
+    mut device: Option<&mut Device>,
     (record, press): (&MessageRecord, &Press),
     actions: &mut Actions,
 ) {
@@ -42,15 +43,23 @@ pub(super) fn press(
     let came_at = record.came_at().map(not_after_now);
     let arrived = came_at.unwrap_or_else(|| not_after_now(ProbeMillis::new(record.arrived_at())));
     let sight = Sight { event: record.event, alerts_as: record.press_event(), again: again(record), came_at, arrived };
+    let presses = match &mut device {
+        Some(device) => &mut device.presses,
+        None => strangers.of(&record.device, scene.now),
+    };
     let Some(event) = presses.tell(sight, scene.now) else { return actions.note(Outcome::PressRepeat) };
-    actions.note(Outcome::Press);
+    actions.note(if presses.is_forgetful(scene.now) { Outcome::PressPastMemory } else { Outcome::Press });
     let report = record.report();
     // What waited in the broker for an unknown time tells nothing of its device's clock by when it was sent.
     let sent = report.and_then(|report| report.sent).filter(|_| record.after_probe.is_some());
     let clock = device.as_ref().map_or(Skew::default(), |device| device.skew).of_press(sent, arrived);
-    let occurred_at = clock.correct(report.and_then(Report::device_time));
-    let fixed_at = report.and_then(|report| report.fix).map(|fix| fix.at.map_or(occurred_at, |at| clock.correct(Some(at))));
-    let alert = second_revision(scene, device, Told { record, press, occurred_at, fixed_at }, event);
+    // Not by its fix, which may be the last that the device had, long ago.
+    let occurred_at = clock.correct(report.and_then(Report::told_time));
+    let fix = report.and_then(|report| report.fix).map(|fix| {
+        let at = fix.at.map_or(occurred_at, |at| clock.correct(Some(at)));
+        AppliedFix::new(fix, at, record.event, scene.appended_at)
+    });
+    let alert = second_revision(scene, device, Told { record, press, occurred_at, fix }, event);
     let present = match owner(scene, record) {
         Some(entry) => Some(&entry.centre),
         None if scene.rulebook.device(&record.device).is_some() => {
@@ -80,7 +89,7 @@ fn again(record: &MessageRecord) -> EventId {
 fn second_revision(
     scene: Scene<'_>,
     device: Option<&mut Device>,
-    Told { record, press, occurred_at, fixed_at }: Told<'_>,
+    Told { record, press, occurred_at, fix }: Told<'_>,
     event: EventId,
 ) -> Alert {
     let mut alert = record.first_revision(press.centre.clone()).next_revision(scene.appended_at.get());
@@ -96,12 +105,17 @@ fn second_revision(
         alert.stage = entry.rules.stage;
         alert.test = entry.test;
     }
-    if let (Some(place), Some(at)) = (&mut alert.place, fixed_at) {
-        place.fixed_at = at.get();
-    }
+    alert.place = fix.as_ref().map(AppliedFix::place);
     if let Some(device) = device {
-        alert.place = alert.place.or_else(|| device.fix.as_ref().map(AppliedFix::place));
-        alert.fences = fences_named(device);
+        match (fix, device.fix) {
+            (Some(own), known) if known.is_none_or(|known| own.at >= known.at) => {
+                alert.fences = fences::around(scene, device, &own);
+            }
+            (_, known) => {
+                alert.place = known.as_ref().map(AppliedFix::place);
+                alert.fences = fences_named(device);
+            }
+        }
         alert.episode = Some(EpisodeState::count(&mut device.episode, alert.id, scene.appended_at));
     }
     alert

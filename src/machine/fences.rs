@@ -136,16 +136,27 @@ pub(super) fn judge(scene: Scene<'_>, clock: &TenantClock, device: &mut Device, 
     fire(scene, device, &due, actions);
 }
 
-/// Fires the edges whose dwell has passed in heard time.
+/// Fires the edges whose dwell has passed in heard time, and not within a grace: after a gap the word that undoes one may still be on its way.
 pub(super) fn sweep(scene: Scene<'_>, clock: &TenantClock, device: &mut Device, actions: &mut Actions) {
     let Some(fences) = fences_of(scene, device) else { return };
     let is_over = |(name, state): (&FenceName, &FenceState)| {
         let pending = state.pending.as_ref().filter(|pending| !pending.doubtful)?;
-        let dwell_millis = fences.get(name)?.dwell_millis;
-        (clock.heard().since(clock.heard_at(pending.seen.arrived)) >= dwell_millis).then(|| name.clone())
+        let over_at = clock.heard_at(pending.seen.arrived).plus(fences.get(name)?.dwell_millis);
+        (clock.heard() >= clock.after_grace(over_at)).then(|| name.clone())
     };
     let due: Vec<FenceName> = device.fences.states.iter().filter_map(is_over).collect();
     fire(scene, device, &due, actions);
+}
+
+/// The fences in which a place lies that moves nothing: by its own verdict, and where that is unclear, as the device is.
+pub(super) fn around(scene: Scene<'_>, device: &Device, fix: &AppliedFix) -> Vec<FenceName> {
+    let is_inside = |name: &FenceName, fence: &Fence| match side(fence, fix) {
+        Side::Inside(_) => true,
+        Side::Outside => false,
+        Side::Unclear { .. } => device.fences.states.get(name).is_some_and(|state| state.inside),
+    };
+    let near = candidates(scene, device, fix, limits::ACCURACY_METRES_MAX).into_iter();
+    near.filter(|(name, fence)| is_inside(name, fence)).map(|(name, _)| name).take(limits::FENCES_NAMED_MAX).collect()
 }
 
 /// What a rulebook changes about the fences of a device.
@@ -180,6 +191,8 @@ pub(super) fn rejudge(scene: Scene<'_>, clock: &TenantClock, device: &mut Device
     let find = |name: &FenceName| index.find(&owner.tenant, name).map(|slot| index.fence(slot));
 
     let seen = Seen::rulebook(scene.appended_at);
+    // With the states that there are: however far away the device is by now, what is open is looked at.
+    let near = device.fix.filter(|_| device.fences.judged).map(|fix| (fix, candidates(scene, device, &fix, reach_metres(false))));
     let mut open: BTreeMap<FenceName, Box<Alert>> = BTreeMap::new();
     let concerned = |name: &FenceName| changed.concerns(name, find(name), owner.group.as_ref());
     let names: Vec<FenceName> = device.fences.states.keys().filter(|name| concerned(name)).cloned().collect();
@@ -189,8 +202,7 @@ pub(super) fn rejudge(scene: Scene<'_>, clock: &TenantClock, device: &mut Device
         }
     }
     let mut due = Vec::new();
-    if let Some(fix) = device.fix.filter(|_| device.fences.judged) {
-        let near = candidates(scene, device, &fix, reach_metres(false));
+    if let Some((fix, near)) = near {
         for (name, fence) in near.into_iter().filter(|(name, fence)| changed.concerns(name, Some(fence), owner.group.as_ref())) {
             let side = side(fence, &fix);
             let state = device.fences.states.entry(name.clone()).or_default();
@@ -282,8 +294,8 @@ fn side(fence: &Fence, fix: &AppliedFix) -> Side {
 fn settle(fence: &Fence, state: &mut FenceState, side: Side, fix: &AppliedFix, seen: Seen) {
     match (fence.meaning, side) {
         (Meaning::KeepOut, Side::Inside(_)) => weigh(state, side, fix, seen),
-        // Also where it is not clearly outside of where it should stay: leaving it later must be told.
-        (_, Side::Inside(_)) | (Meaning::KeepIn | Meaning::SafeZone, Side::Unclear { .. }) => state.inside = true,
+        // Also within the buffer of where it should stay: leaving it later must be told.
+        (_, Side::Inside(_)) | (Meaning::KeepIn | Meaning::SafeZone, Side::Unclear { near: true }) => state.inside = true,
         (_, Side::Outside | Side::Unclear { .. }) => {}
     }
 }

@@ -1,11 +1,12 @@
 //! The fix that a device's state rests on.
 
 use crate::alert::{Coordinates, Place};
+use crate::device::Fix;
 use crate::ids::EventId;
 use crate::position::Position;
 use crate::time::{AppendMillis, ProbeMillis};
 
-/// The newest fix that moved the device's state.
+/// A fix with its time and where it comes from.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct AppliedFix {
     pub(super) position: Position,
@@ -19,6 +20,19 @@ pub(super) struct AppliedFix {
 }
 
 impl AppliedFix {
+    /// A fix of a message, taken at `at`.
+    pub(super) fn new(fix: Fix, at: ProbeMillis, event: EventId, appended_at: AppendMillis) -> Self {
+        Self {
+            position: fix.position,
+            accuracy_metres: f64::from(fix.accuracy_cm) / 100.0,
+            at,
+            event,
+            appended_at,
+            speed_cm_s: fix.speed_cm_s,
+            course_cdeg: fix.course_cdeg,
+        }
+    }
+
     /// The fix as an alert shows it.
     pub(super) fn place(&self) -> Place {
         Place {

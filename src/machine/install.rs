@@ -20,12 +20,11 @@ impl Machine {
         let scene = moment.scene(rulebook);
         self.blindness.install(scene.appended_at, rulebook);
         self.ingest_faults.install(rulebook);
-        self.clocks.install(&before, rulebook);
         let changed = changed_fences(&before, rulebook);
         let mut regrouped: BTreeMap<Slot, Option<GroupName>> = BTreeMap::new();
         let (partition, count) = (self.partition, self.count);
         for entry in rulebook.devices().filter(|entry| count.of(entry.id.as_str()) == partition) {
-            if let Some(slot) = self.devices.slot_or_new(&entry.id, true) {
+            if let Some(slot) = self.devices.slot_or_new(&entry.id, true, scene.now) {
                 let owner = self.devices.get(slot).owner.as_ref();
                 if let Some(owner) = owner.filter(|owner| owner.tenant == entry.tenant && owner.group != entry.group) {
                     regrouped.insert(slot, owner.group.clone());
@@ -33,6 +32,8 @@ impl Machine {
                 self.own(scene, slot, entry, actions);
             }
         }
+        // Only now: a device that moves takes along what the clock of its old tenant, which may be gone, has measured.
+        self.clocks.install(&before, rulebook);
         for slot in self.devices.slots() {
             self.settle(scene, slot, &changed, regrouped.get(&slot), actions);
         }
@@ -41,10 +42,17 @@ impl Machine {
     /// Gives a device the owner that the rulebook names.
     fn own(&mut self, scene: Scene<'_>, slot: Slot, entry: &rulebook::Device, actions: &mut Actions) {
         let device = self.devices.get_mut(slot);
+        // What a feed of others said of it, while it was nobody's, is nothing to its owner.
+        if device.owner.is_none() && device.feed.as_ref().is_some_and(|feed| !scene.rulebook.carries_tenant(feed, &entry.tenant))
+        {
+            device.forget_what_it_told();
+        }
         let heard = self.clocks.tenant(&entry.tenant).heard();
         let (since, entered) = match &device.owner {
             Some(owner) if owner.tenant == entry.tenant => (owner.since, owner.entered),
-            Some(owner) => (heard, lost_contact::waits_since_entry(&self.clocks, device, owner)),
+            // Its silence goes on, as the clock of the tenant that it leaves has measured it: of what another's feeds heard meanwhile it
+            // had no part. One that was never heard begins anew.
+            Some(owner) => (heard.plus(-lost_contact::silent_millis(&self.clocks, device, owner)), device.contact.is_some()),
             // A silence that was told and cleared goes on; any other begins with the entry.
             None => (heard, !lost_contact::was_told(device)),
         };

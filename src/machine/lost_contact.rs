@@ -8,7 +8,6 @@
 
 use crate::alert::{Alert, Kind, RecordRef};
 use crate::ids::{EventId, Hasher};
-use crate::limits;
 use crate::rulebook::LostContact;
 use crate::time::{HeardMillis, ProbeMillis, clock_text};
 
@@ -36,8 +35,9 @@ pub(super) fn contact(
     let (Some(owner), Some(rule)) = (&device.owner, rule(scene, device)) else { return };
     let clock = clocks.tenant(&owner.tenant);
     let since = silent_since(clock, device, owner);
-    let silent_millis = clock.heard().since(since);
-    if silent_millis < rule.silence_millis
+    // One of before a will undoes no silence that the will shortened.
+    let due_at = due(clock, device, since, rule).at;
+    if clock.heard() < due_at
         && let Some(open) = device.lost_contact.take()
     {
         let mut restored = scene.clear(&open, "the device is heard again");
@@ -45,7 +45,7 @@ pub(super) fn contact(
         device.lost_before.note(&restored);
         actions.raise(restored);
     }
-    let earliest = if device.lost_contact.is_some() { NEVER } else { due(clock, device, since, rule).at };
+    let earliest = if device.lost_contact.is_some() { NEVER } else { due_at };
     devices.set_silence(slot, earliest);
 }
 
@@ -71,7 +71,7 @@ pub(super) fn rearm(scene: Scene<'_>, clocks: &Clocks, devices: &mut Devices, sl
         return devices.set_silence(slot, NEVER);
     };
     let lost = device.lost_contact.is_some();
-    let deadline = due(clock, device, since, rule).after_grace(clock);
+    let deadline = clock.after_grace(due(clock, device, since, rule).at);
     if let (Some(open), Some(entry)) = (&mut device.lost_contact, scene.rulebook.device(&device.id)) {
         scene.hand_over(open, &entry.centre, entry.rules.stage, actions);
     }
@@ -99,7 +99,7 @@ pub(super) fn sweep(scene: Scene<'_>, clocks: &Clocks, devices: &mut Devices, ac
             continue;
         }
         let due = due(clock, device, since, rule);
-        let deadline = due.after_grace(clock);
+        let deadline = clock.after_grace(due.at);
         if deadline > clock.heard() {
             devices.set_silence(slot, deadline);
             continue;
@@ -134,10 +134,10 @@ fn silent_since(clock: &TenantClock, device: &Device, owner: &Owner) -> HeardMil
     }
 }
 
-/// Whether nothing was heard of a device since its entry came into force.
-pub(super) fn waits_since_entry(clocks: &Clocks, device: &Device, owner: &Owner) -> bool {
-    let heard_at = |at| clocks.tenant(&owner.tenant).heard_at(at);
-    owner.entered && device.contact.is_some_and(|(at, _)| heard_at(at) < owner.since)
+/// For how long nothing was heard of a device while its owner listened; 0 for one that was never heard.
+pub(super) fn silent_millis(clocks: &Clocks, device: &Device, owner: &Owner) -> i64 {
+    let clock = clocks.tenant(&owner.tenant);
+    device.contact.map_or(0, |_| clock.heard().since(silent_since(clock, device, owner)))
 }
 
 /// Whether the silence since a device's last contact was told already.
@@ -165,13 +165,6 @@ fn due(clock: &TenantClock, device: &Device, since: HeardMillis, rule: LostConta
     let Some(will) = device.will.filter(counts) else { return Due { at, by_will: None } };
     let after_will = clock.heard_at(will.0).plus(rule.after_will_millis);
     if after_will < at { Due { at: after_will, by_will: Some(will) } } else { Due { at, by_will: None } }
-}
-
-impl Due {
-    /// Not within a grace after a gap, which postpones it by a bounded time.
-    fn after_grace(self, clock: &TenantClock) -> HeardMillis {
-        self.at.max(clock.grace_until().min(self.at.plus(limits::POSTPONED_MILLIS_MAX)))
-    }
 }
 
 fn raise(

@@ -18,6 +18,7 @@ mod fix;
 mod ingest_faults;
 mod install;
 mod lost_contact;
+mod presses;
 mod raise;
 mod repeats;
 mod skew;
@@ -44,8 +45,8 @@ use digest::StateHasher;
 use directory::Slot;
 use fix::AppliedFix;
 use ingest_faults::IngestFaults;
+use presses::Strangers;
 use raise::Scene;
-use repeats::Presses;
 
 /// Where a replay begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,7 +98,7 @@ pub struct Machine {
     installed: BTreeMap<i64, Arc<Rulebook>>,
     clocks: Clocks,
     devices: Devices,
-    presses: Presses,
+    strangers: Strangers,
     blindness: Blindness,
     ingest_faults: IngestFaults,
     /// Devices with an edge that waits for its dwell.
@@ -117,7 +118,7 @@ impl Machine {
             installed: BTreeMap::new(),
             clocks: Clocks::new(start == Start::Truncated),
             devices: Devices::new(limits::UNKNOWN_DEVICES_MAX),
-            presses: Presses::default(),
+            strangers: Strangers::default(),
             blindness: Blindness::new(partition, count),
             ingest_faults: IngestFaults::new(partition, count),
             dwelling: BTreeSet::new(),
@@ -215,16 +216,22 @@ impl Machine {
         if entry.is_some_and(|entry| !rulebook.carries_tenant(&message.feed, &entry.tenant)) {
             // Another tenant's feed: its word for this device is no contact and moves nothing of it, and yet a press is one (P10, P1).
             if let Some(press) = &message.press {
-                duress::press(scene, &mut self.presses, None, (message, press), actions);
+                duress::press(scene, &mut self.strangers, None, (message, press), actions);
             }
             return actions.note(Outcome::NotCarried);
         }
-        let slot = self.devices.slot_or_new(&message.device, entry.is_some());
+        let slot = self.devices.slot_or_new(&message.device, entry.is_some(), moment.now);
         // Nothing arrives after Kafka has it: an ingester's clock that runs ahead must not keep a device alive, or its presses old.
         let arrived = ProbeMillis::new(message.arrived_at().min(moment.now.get()));
         let waited = self.waited(message, arrived);
         if let Some(slot) = slot {
-            self.devices.get_mut(slot).feed = Some(message.feed.clone());
+            let device = self.devices.get_mut(slot);
+            device.seen_at = moment.now;
+            // Of a device that nobody owns, each tenant's feeds know what they told themselves (P10).
+            if device.owner.is_none() && device.feed.as_ref().is_some_and(|known| !rulebook.share_tenant(known, &message.feed)) {
+                device.forget_what_it_told();
+            }
+            device.feed = Some(message.feed.clone());
             if message.is_contact() {
                 if let Some(at) = waited.alive_at {
                     lost_contact::contact(scene, &self.clocks, &mut self.devices, slot, (at, message.event), actions);
@@ -236,7 +243,7 @@ impl Machine {
         }
         let device = slot.map(|slot| self.devices.get_mut(slot));
         if let Some(press) = &message.press {
-            duress::press(scene, &mut self.presses, device, (message, press), actions);
+            duress::press(scene, &mut self.strangers, device, (message, press), actions);
         }
         let Some(slot) = slot else { return actions.note(Outcome::UnknownUnremembered) };
         let device = self.devices.get_mut(slot);
@@ -286,7 +293,7 @@ impl Machine {
         if message.after_probe.is_none() && says && !device.learns(fix_at, level_at) {
             return actions.note(Outcome::History);
         }
-        if device.repeats.seen(message.event, report.boot_and_sequence()) {
+        if device.repeats.seen(message.event, clock.arrived(), report.boot_and_sequence()) {
             return actions.note(Outcome::Repeat);
         }
         if message.retained {
@@ -328,15 +335,7 @@ impl Machine {
         if device.fix.is_some_and(|known| at < known.at) {
             return false;
         }
-        device.fix = Some(AppliedFix {
-            position: fix.position,
-            accuracy_metres: f64::from(fix.accuracy_cm) / 100.0,
-            at,
-            event,
-            appended_at: scene.appended_at,
-            speed_cm_s: fix.speed_cm_s,
-            course_cdeg: fix.course_cdeg,
-        });
+        device.fix = Some(AppliedFix::new(fix, at, event, scene.appended_at));
         let Some(owner) = &device.owner else { return true };
         let seen = fences::Seen::fix(clock.arrived(), said.is_some());
         fences::judge(scene, self.clocks.tenant(&owner.tenant), device, seen, actions);
@@ -379,7 +378,7 @@ impl Machine {
         hash.option(self.last_appended.map(AppendMillis::get)).int(self.next_offset).int(self.rulebook.version());
         self.clocks.digest(&mut hash);
         self.devices.digest(&mut hash);
-        self.presses.digest(&mut hash);
+        self.strangers.digest(&mut hash);
         self.blindness.digest(&mut hash);
         self.ingest_faults.digest(&mut hash);
         hash.count(self.dwelling.len());

@@ -110,8 +110,12 @@ impl Scene<'_> {
 pub(super) struct Cleared(Option<(AlertId, u32)>);
 
 impl Cleared {
+    pub(super) const fn of(cleared: &Alert) -> Self {
+        Self(Some((cleared.id, cleared.revision)))
+    }
+
     pub(super) fn note(&mut self, cleared: &Alert) {
-        self.0 = Some((cleared.id, cleared.revision));
+        *self = Self::of(cleared);
     }
 
     /// The alert, as the next revision where its id was cleared before.

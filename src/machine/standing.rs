@@ -33,9 +33,12 @@ type Key = (Kind, String, CentreName);
 pub(super) struct Standing {
     open: BTreeMap<Key, Box<Alert>>,
     /// Alerts that were cleared while their trouble goes on, because it is no longer their centre's: it may become so again. And the last
-    /// of each feed's blindness.
-    cleared: BTreeMap<Key, Cleared>,
+    /// few of each feed's blindness.
+    cleared: BTreeMap<Key, Vec<Cleared>>,
 }
+
+/// How many of a key are remembered: one of each beginning that Kafka's clock, leaping to and fro, can give a blindness.
+const REMEMBERED: usize = 4;
 
 impl Standing {
     /// Clears what is over (and says so with `over`), then raises and changes what is left, until what is open is what holds.
@@ -50,7 +53,12 @@ impl Standing {
             let holds = wanted.contains_key(key);
             if !holds {
                 let cleared = scene.clear(alert, over);
-                self.cleared.entry(key.clone()).or_default().note(&cleared);
+                let known = self.cleared.entry(key.clone()).or_default();
+                known.retain(|it| !it.was(cleared.id));
+                known.push(Cleared::of(&cleared));
+                if known.len() > REMEMBERED {
+                    known.remove(0);
+                }
                 actions.raise(cleared);
             }
             holds
@@ -75,7 +83,7 @@ impl Standing {
             Some(open) => open.next_revision(scene.appended_at.get()),
             None => {
                 let first = first_revision(scene, centre, trouble);
-                self.cleared.get(&key).map_or(first.clone(), |cleared| cleared.resume(first))
+                self.cleared.get(&key).into_iter().flatten().fold(first, |first, cleared| cleared.resume(first))
             }
         };
         next.reason.text.clone_from(&trouble.text);
@@ -92,7 +100,8 @@ impl Standing {
         }
         hash.count(self.cleared.len());
         for ((kind, subject, centre), cleared) in &self.cleared {
-            cleared.digest(hash.text(kind.as_str()).text(subject).text(centre.as_str()));
+            hash.text(kind.as_str()).text(subject).text(centre.as_str()).count(cleared.len());
+            cleared.iter().for_each(|it| it.digest(hash));
         }
     }
 }

@@ -105,6 +105,12 @@ impl Rulebook {
         self.feed(feed).is_none_or(|feed| feed.tenants.contains(tenant))
     }
 
+    /// Whether some tenant's devices may speak through either of two feeds.
+    pub fn share_tenant(&self, one: &FeedName, other: &FeedName) -> bool {
+        let both = || Some((self.feed(one)?, self.feed(other)?));
+        one == other || both().is_some_and(|(one, other)| one.tenants.iter().any(|tenant| other.tenants.contains(tenant)))
+    }
+
     /// Every centre, in order of name.
     pub fn centres(&self) -> impl Iterator<Item = &Centre> {
         self.centres.values()

@@ -98,12 +98,15 @@ struct SeenFix {
 
 #[derive(Default)]
 struct Watched {
+    /// Through which it spoke last.
+    feed: Option<FeedName>,
     events: BTreeSet<EventId>,
     contact: Option<(i64, EventId)>,
     /// Every will, by when its first copy came.
     wills: BTreeMap<EventId, i64>,
-    /// Tenant, entry, the tenant's frontier when the entry came into force, and whether it was nobody's before.
-    owner: Option<(TenantName, i64, Option<i64>, bool)>,
+    /// Tenant, entry, the tenant's frontier when the entry came into force, and how long it had been silent by then: none where all since
+    /// its last contact counts.
+    owner: Option<(TenantName, i64, Option<i64>, Option<i64>)>,
     /// The last silence that was told of it and cleared.
     was_lost: Option<AlertId>,
     group: Option<GroupName>,
@@ -113,18 +116,6 @@ struct Watched {
     judged: bool,
     lost: Option<Open>,
     battery: Option<Open>,
-}
-
-impl Watched {
-    /// Since when it is silent: its last contact, or its entry where it was never heard, or not since it was entered.
-    fn silent_from(&self) -> i64 {
-        let entry = self.owner.as_ref().and_then(|owner| owner.2).unwrap_or(i64::MIN);
-        match self.contact {
-            Some((at, _)) if self.owner.as_ref().is_some_and(|owner| owner.3) => at.max(entry),
-            Some((at, _)) => at,
-            None => entry,
-        }
-    }
 }
 
 #[derive(Default)]
@@ -265,24 +256,41 @@ impl Oracle {
         }
     }
 
+    /// How long nothing was heard of a device that somebody owns: since its last contact, or since its entry where it was never heard, or no
+    /// longer than since its entry and what it brought along.
+    fn silence(&self, device: &DeviceId) -> i64 {
+        let watched = &self.watched[device];
+        let (tenant, _, entry, brought) = watched.owner.as_ref().expect("somebody owns it");
+        let since_entry = self.heard_since(tenant, entry.unwrap_or(i64::MIN));
+        match (watched.contact, brought) {
+            (Some((at, _)), Some(brought)) => self.heard_since(tenant, at).min(since_entry + brought),
+            (Some((at, _)), None) => self.heard_since(tenant, at),
+            (None, _) => since_entry,
+        }
+    }
+
+    /// How long a device is over its limit, by silence alone and by a will: the longer counts. None where it has no limit.
+    fn over(&self, device: &DeviceId) -> Option<(i64, i64)> {
+        let watched = &self.watched[device];
+        let (tenant, ..) = watched.owner.as_ref()?;
+        let rule = self.book.device(device)?.rules.lost_contact?;
+        let silence = self.silence(device);
+        let will = watched.wills.values().copied().max();
+        let will =
+            will.filter(|will| watched.contact.is_some_and(|contact| *will > contact.0) && self.will_counts(tenant, *will));
+        let will = will.filter(|will| self.heard_since(tenant, *will) <= silence);
+        let over_by_will = will.map_or(i64::MIN, |will| self.heard_since(tenant, will) - rule.after_will_millis);
+        Some((silence - rule.silence_millis, over_by_will))
+    }
+
     fn judge_silence(&mut self, device: &DeviceId) {
         let watched = &self.watched[device];
         let Some((tenant, entry, ..)) = watched.owner.clone() else { return };
-        let Some(rule) = self.book.device(device).and_then(|entry| entry.rules.lost_contact) else { return };
         if watched.lost.is_some() || !self.reach.contains_key(&tenant) {
             return;
         }
-        let from = watched.silent_from();
-        let will = watched.wills.values().copied().max();
-        let will =
-            will.filter(|will| watched.contact.is_some_and(|contact| *will > contact.0) && self.will_counts(&tenant, *will));
-        let will = will.filter(|will| self.heard_since(&tenant, *will) <= self.heard_since(&tenant, from));
-        // How long it is over its limit, by silence alone and by the will: the longer counts.
-        let over = self.heard_since(&tenant, from) - rule.silence_millis;
-        let over_by_will = will.map_or(i64::MIN, |will| self.heard_since(&tenant, will) - rule.after_will_millis);
-        let grace = self.book.tenant(&tenant).expect("a tenant").reconnect_grace_millis;
-        let in_grace = self.heard_since_gap(&tenant).is_some_and(|heard| heard < grace);
-        if over.max(over_by_will) < if in_grace { POSTPONED } else { 0 } {
+        let Some((over, over_by_will)) = self.over(device) else { return };
+        if over.max(over_by_will) < if self.is_in_grace(&tenant) { POSTPONED } else { 0 } {
             return;
         }
         let cause = match watched.contact {
@@ -293,6 +301,12 @@ impl Oracle {
         let open = Open { notes, ..self.open(device, Kind::LostContact, "", cause, None) };
         self.say(&open, false);
         self.watched.get_mut(device).expect("watched").lost = Some(open);
+    }
+
+    /// Whether devices may still be on their way back after a time that was not heard.
+    fn is_in_grace(&self, tenant: &TenantName) -> bool {
+        let grace = self.book.tenant(tenant).expect("a tenant").reconnect_grace_millis;
+        self.heard_since_gap(tenant).is_some_and(|heard| heard < grace)
     }
 
     /// Not where it came within 30 s before a time that was not heard, in one, or within the grace after one.
@@ -321,7 +335,13 @@ impl Oracle {
             }
             return;
         }
-        self.watched.entry(device.clone()).or_default();
+        let watched = self.watched.entry(device.clone()).or_default();
+        let of = |feed: &FeedName| self.book.feed(feed).map_or(BTreeSet::new(), |feed| feed.tenants.iter().collect());
+        let before = watched.feed.replace(message.feed.clone()).filter(|before| *before != message.feed);
+        if watched.owner.is_none() && before.is_some_and(|before| of(&before).is_disjoint(&of(&message.feed))) {
+            // Nobody's, and now another's feed speaks of it: that one knows nothing of it.
+            *watched = Watched { feed: watched.feed.clone(), ..Watched::default() };
+        }
         let probe = message.after_probe.as_ref();
         let arrived = probe.map_or(message.received_at.get(), |probe| probe.sent_at.get()).min(self.now);
         self.contact(message, arrived);
@@ -415,9 +435,9 @@ impl Oracle {
             return;
         }
         watched.contact = Some((at, message.event));
-        let (Some((tenant, ..)), Some(open)) = (watched.owner.clone(), watched.lost.clone()) else { return };
-        let Some(rule) = self.book.device(&message.device).and_then(|entry| entry.rules.lost_contact) else { return };
-        if self.heard_since(&tenant, self.watched[&message.device].silent_from()) < rule.silence_millis {
+        let Some(open) = watched.lost.clone() else { return };
+        let Some((over, over_by_will)) = self.over(&message.device) else { return };
+        if over.max(over_by_will) < 0 {
             self.say(&open, true);
             let watched = self.watched.get_mut(&message.device).expect("watched");
             (watched.lost, watched.was_lost) = (None, Some(open.id));
@@ -517,7 +537,8 @@ impl Oracle {
             let watched = self.watched.get_mut(device).expect("watched");
             let (judged, state) = (watched.judged, watched.fences.entry(fence.name.to_string()).or_default());
             if (!judged || new.is_some()) && fence.meaning != Meaning::KeepOut {
-                let stays = matches!(fence.meaning, Meaning::KeepIn | Meaning::SafeZone);
+                let plainly_near = fence.signed_distance_metres(fix.position) <= fence.buffer_metres;
+                let stays = plainly_near && matches!(fence.meaning, Meaning::KeepIn | Meaning::SafeZone);
                 state.inside = match verdict {
                     Verdict::Inside { .. } => true,
                     Verdict::Outside => false,
@@ -559,7 +580,9 @@ impl Oracle {
             let heard = self.heard_since(&tenant, seen_at) - latest.map_or(0, |(_, at)| self.heard_since(&tenant, at));
             let began = if first.dated || rulebook_at.is_some() { first.at } else { seen_at };
             let held = latest.map_or(heard, |(fix, _)| heard.max(fix.at - began));
-            if held < fence.dwell_millis {
+            // After a gap the word that undoes it may still be on its way; a fix that shows it again is that word.
+            let waits = if latest.is_none() && self.is_in_grace(&tenant) { POSTPONED } else { 0 };
+            if held < fence.dwell_millis + waits {
                 continue;
             }
             if let Some(open) = &open {
@@ -588,6 +611,8 @@ impl Oracle {
     // ---- rulebooks ----
 
     fn install(&mut self, book: Arc<Rulebook>) {
+        let owned = self.watched.iter().filter(|(_, watched)| watched.owner.is_some());
+        let silences: BTreeMap<DeviceId, i64> = owned.map(|(device, _)| (device.clone(), self.silence(device))).collect();
         self.book = book;
         let book = Arc::clone(&self.book);
         self.reach.retain(|tenant, _| book.tenant(tenant).is_some());
@@ -606,11 +631,13 @@ impl Oracle {
         for device in devices {
             let entry = book.device(&device);
             let had = self.watched[&device].owner.clone();
+            let spoke = self.watched[&device].feed.as_ref().and_then(|feed| book.feed(feed));
+            let of_others = spoke.zip(entry).is_some_and(|(feed, entry)| !feed.tenants.contains(&entry.tenant));
+            if had.is_none() && of_others {
+                let watched = self.watched.get_mut(&device).expect("watched");
+                *watched = Watched { feed: watched.feed.clone(), ..Watched::default() };
+            }
             let moved = had.as_ref().is_some_and(|had| entry.is_none_or(|entry| entry.tenant != had.0));
-            let waited = had.as_ref().is_some_and(|(tenant, _, since, _)| {
-                let contact = self.watched[&device].contact.map_or(i64::MAX, |contact| contact.0);
-                self.heard_since(tenant, contact) > self.heard_since(tenant, since.unwrap_or(i64::MIN))
-            });
             if moved {
                 self.release(&device);
             }
@@ -620,16 +647,17 @@ impl Oracle {
             };
             let reached = self.reach.get(&entry.tenant).map(|reach| reach.frontier);
             let watched = &self.watched[&device];
-            let (since, entered) = match had {
-                Some((_, _, since, entered)) if !moved => (since, entered),
-                Some((_, _, _, entered)) => (reached, entered && waited),
+            let (since, brought) = match had {
+                Some((_, _, since, brought)) if !moved => (since, brought),
+                Some(_) => (reached, Some(silences[&device])),
                 None => {
                     let silence = |(at, event)| Alert::id_of(Some(&device), Kind::LostContact, "", Some(event), Some(at));
-                    (reached, watched.contact.is_none_or(|contact| watched.was_lost != Some(silence(contact))))
+                    let was_told = watched.contact.is_some_and(|contact| watched.was_lost == Some(silence(contact)));
+                    (reached, (!was_told).then_some(0))
                 }
             };
             let watched = self.watched.get_mut(&device).expect("watched");
-            watched.owner = Some((entry.tenant.clone(), entry.entry, since, entered));
+            watched.owner = Some((entry.tenant.clone(), entry.entry, since, brought));
             self.regroup(&device);
             let watched = self.watched.get_mut(&device).expect("watched");
             let off = entry.rules.lost_contact.is_none();

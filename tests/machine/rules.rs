@@ -121,6 +121,9 @@ fn rules(words: &BTreeMap<&str, &str>) -> String {
     } else if !limits.is_empty() {
         let _ = writeln!(text, "lost_contact = {{ {} }}", limits.join(", "));
     }
+    if words.get("battery") == Some(&"off") {
+        text.push_str("battery_low = false\n");
+    }
     text
 }
 

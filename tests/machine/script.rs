@@ -4,6 +4,7 @@
 //! partition 1 of 4                                    this machine's partition (default: 0 of 1)
 //! start truncated                                     the journal's start is gone
 //! show outcomes                                       the expected part ends with what became of the records
+//! show only dev-1                                     ... and has alerts about that device alone
 //! device dev-1 tenant acme ...                        a line of the rulebook (rules.rs), in force from the start
 //! 09:00:00 rules + device dev-2 tenant acme           a new version, named by an observation that hears nothing
 //! 09:00:00 rules - device dev-2 ; - fence depot       several changes in one version
@@ -47,6 +48,8 @@ pub(crate) struct Script {
     pub(crate) partition: (u32, u32),
     pub(crate) truncated: bool,
     pub(crate) outcomes: bool,
+    /// Whose alerts are shown; none for everybody's.
+    pub(crate) only: Option<String>,
     pub(crate) rules: Vec<String>,
     pub(crate) lines: Vec<Line>,
 }
@@ -68,6 +71,7 @@ impl Script {
                 ["partition", here, "of", count] => script.partition = (number(here), number(count)),
                 ["start", "truncated"] => script.truncated = true,
                 ["show", "outcomes"] => script.outcomes = true,
+                ["show", "only", device] => script.only = Some((*device).to_owned()),
                 ["centre" | "feed" | "tenant" | "device" | "fence", ..] => script.rules.push(line.to_owned()),
                 [when, rest @ ..] => script.lines.push(timed(when, rest)),
                 [] => {}

@@ -37,7 +37,9 @@ pub(crate) fn tell(text: &str) -> String {
         world.step(Step { appended: step.appended + line.leap, ..step }, line);
     }
     let mut shown = Shown::default();
-    let mut lines: Vec<String> = world.alerts.iter().map(|alert| shown.line(alert)).collect();
+    let is_shown =
+        |alert: &&Alert| script.only.is_none() || alert.device.as_ref().map(DeviceId::as_str) == script.only.as_deref();
+    let mut lines: Vec<String> = world.alerts.iter().filter(is_shown).map(|alert| shown.line(alert)).collect();
     if script.outcomes {
         let outcomes = world.outcomes.iter().filter(|(outcome, _)| **outcome != Outcome::Metronome);
         let outcomes: Vec<String> = outcomes.map(|(outcome, count)| format!("{} {count}", outcome.as_str())).collect();
