@@ -47,6 +47,7 @@ use fix::AppliedFix;
 use ingest_faults::IngestFaults;
 use presses::Strangers;
 use raise::Scene;
+use skew::Said;
 
 /// Where a replay begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -250,14 +251,9 @@ impl Machine {
         let report = message.report();
         // A message that waited in the broker for an unknown time tells nothing of its device's clock by when it was sent.
         let sent = report.and_then(|report| report.sent).filter(|_| message.after_probe.is_some());
-        let clock = match &message.press {
-            Some(_) => device.skew.of_press(sent, arrived),
-            None => {
-                let is_overtaken =
-                    report.and_then(Report::boot_and_sequence).is_some_and(|number| device.repeats.is_overtaken(number));
-                device.skew.read(skew::Said { newest: report.and_then(Report::newest_time), sent, is_overtaken }, arrived)
-            }
-        };
+        let is_overtaken = report.and_then(Report::boot_and_sequence).is_some_and(|number| device.repeats.is_overtaken(number));
+        let said = Said { newest: report.and_then(Report::newest_time), sent, is_overtaken };
+        let clock = if message.press.is_some() { device.skew.of_press(sent, arrived) } else { device.skew.read(said, arrived) };
         self.tell(scene, slot, message, clock.undated_since(waited.since), actions);
     }
 

@@ -23,7 +23,8 @@ pub(super) struct Presses {
 struct Seen {
     event: EventId,
     last_copy: ProbeMillis,
-    last_seen: AppendMillis,
+    /// When the log last told of it.
+    told_at: AppendMillis,
 }
 
 /// A press, as far as telling it from a copy needs.
@@ -43,7 +44,7 @@ pub(super) struct Sight {
 impl Presses {
     /// Tells a new press from a copy, and remembers it. Gives the event under which a new one alerts; none for a copy.
     pub(super) fn tell(&mut self, sight: Sight, now: AppendMillis) -> Option<EventId> {
-        while self.seen.front().is_some_and(|oldest| now.since(oldest.last_seen) > limits::PRESS_MEMORY_MILLIS) {
+        while self.seen.front().is_some_and(|oldest| now.since(oldest.told_at) > limits::PRESS_MEMORY_MILLIS) {
             self.seen.pop_front();
         }
         let known = self.find(sight.event);
@@ -62,9 +63,9 @@ impl Presses {
             (Some(seen), Some(at)) => seen.last_copy.max(at),
             (None, at) => at.unwrap_or(sight.arrived),
         };
-        self.remember(Seen { event: sight.event, last_copy, last_seen: now });
+        self.remember(Seen { event: sight.event, last_copy, told_at: now });
         if sight.alerts_as != sight.event {
-            self.remember(Seen { event: sight.alerts_as, last_copy, last_seen: now });
+            self.remember(Seen { event: sight.alerts_as, last_copy, told_at: now });
         }
         verdict
     }
@@ -82,7 +83,7 @@ impl Presses {
         self.seen.retain(|seen| seen.event != press.event);
         if self.seen.len() >= limits::PRESSES_REMEMBERED_MAX {
             self.seen.pop_front();
-            self.forgot_at = Some(press.last_seen);
+            self.forgot_at = Some(press.told_at);
         }
         self.seen.push_back(press);
     }
@@ -90,7 +91,7 @@ impl Presses {
     pub(super) fn digest(&self, hash: &mut StateHasher) {
         hash.option(self.forgot_at.map(AppendMillis::get)).count(self.seen.len());
         for seen in &self.seen {
-            hash.bytes(&seen.event.0).int(seen.last_copy.get()).int(seen.last_seen.get());
+            hash.bytes(&seen.event.0).int(seen.last_copy.get()).int(seen.told_at.get());
         }
     }
 }

@@ -101,7 +101,9 @@ impl Standing {
         hash.count(self.cleared.len());
         for ((kind, subject, centre), cleared) in &self.cleared {
             hash.text(kind.as_str()).text(subject).text(centre.as_str()).count(cleared.len());
-            cleared.iter().for_each(|it| it.digest(hash));
+            for it in cleared {
+                it.digest(hash);
+            }
         }
     }
 }

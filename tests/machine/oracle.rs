@@ -159,10 +159,10 @@ pub(crate) struct Oracle {
     /// By tenant: what all lanes heard, measured anew whenever something was heard.
     pieces: BTreeMap<TenantName, Vec<(i64, i64)>>,
     watched: BTreeMap<DeviceId, Watched>,
-    /// By event: when a copy last came of which that can be told.
-    presses: BTreeMap<EventId, i64>,
+    /// By event, and whether the feed may speak for the device: when a copy last came of which that can be told.
+    presses: BTreeMap<(EventId, bool), i64>,
     /// Presses told by their receiver's count alone.
-    doubled: BTreeSet<EventId>,
+    doubled: BTreeSet<(EventId, bool)>,
     feeds: BTreeMap<FeedName, i64>,
     /// What we know to be wrong with ourselves, by what it is, of what, and whose centre's.
     troubles: BTreeMap<(Kind, String, String), Open>,
@@ -446,6 +446,7 @@ impl Oracle {
 
     fn press(&mut self, message: &MessageRecord, probe: Option<&ProbeRef>, arrived: i64) {
         let press = message.press.as_ref().expect("a press");
+        let carried = self.speaks_for(message);
         // By the receiver's count where no probe has come for 5 s; each for itself where none has for ten minutes.
         let counted = press.counted.map(|it| message.event.counted(&message.ingester, it.incarnation, it.counter));
         let quiet = press.counted.map_or(0, |counted| counted.quiet_millis);
@@ -453,12 +454,12 @@ impl Oracle {
             Some(probe) => Some((probe.sent_at.get() + quiet).min(self.now)),
             None => (quiet > 60_000).then_some(message.received_at.get()),
         };
-        let known = self.presses.get(&message.event).copied();
+        let known = self.presses.get(&(message.event, carried)).copied();
         let last = match (known, came) {
             (Some(known), came) => known.max(came.unwrap_or(known)),
             (None, came) => came.unwrap_or(arrived),
         };
-        self.presses.insert(message.event, last);
+        self.presses.insert((message.event, carried), last);
         let event = match (known, came) {
             _ if quiet > AGAIN => counted.expect("what is quiet is counted"),
             (None, _) => message.event,
@@ -468,7 +469,7 @@ impl Oracle {
             },
             (Some(_), _) => return,
         };
-        if quiet > AGAIN && !self.doubled.insert(event) {
+        if quiet > AGAIN && !self.doubled.insert((event, carried)) {
             return;
         }
         let sent_to = message.press.as_ref().expect("a press").centre.to_string();
