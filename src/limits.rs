@@ -164,6 +164,8 @@ pub const EVENT_RING_LEN_MAX: usize = 256;
 pub const PRESS_MEMORY_MILLIS: i64 = 26 * HOUR_MILLIS;
 /// Press ids that are remembered of one device: 16 KB of one whose button is stuck. Past it presses may alert twice.
 pub const PRESSES_REMEMBERED_MAX: usize = 512;
+/// The same of a device that no rulebook names: there may be ten thousand of them, invented by whoever may publish.
+pub const PRESSES_OF_UNKNOWN_MAX: usize = 32;
 /// Devices without a record whose presses are remembered, per partition.
 pub const STRANGERS_REMEMBERED_MAX: usize = 10_000;
 /// A press id whose newest copy is older than this is a device that counts from the start again, not a repeat.

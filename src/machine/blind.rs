@@ -42,7 +42,7 @@ impl Blindness {
     /// Raises, changes and clears what is due.
     pub(super) fn sweep(&mut self, scene: Scene<'_>, clocks: &Clocks, actions: &mut Actions) {
         // Kafka's clock was ahead when the feed was entered: it is known since now, and not since a time to come.
-        let leapt = |since: &AppendMillis| since.since(scene.appended_at) > limits::CLOCK_FAULT_MILLIS;
+        let leapt = |since: &AppendMillis| *since == scene.now && since.since(scene.appended_at) > limits::CLOCK_FAULT_MILLIS;
         self.known_since.values_mut().filter(|since| leapt(since)).for_each(|since| *since = scene.appended_at);
         let judged = self.known_since.iter().filter_map(|(feed, since)| trouble(scene, clocks, feed, *since));
         let troubles: Vec<Trouble> = judged.collect();

@@ -104,6 +104,11 @@ impl TenantClock {
         at.max(self.grace_until().min(at.plus(limits::POSTPONED_MILLIS_MAX)))
     }
 
+    /// Whether something was not heard after this time, as far as is known.
+    pub(super) fn missed_after(&self, at: ProbeMillis) -> bool {
+        at < self.began || self.gaps.back().is_some_and(|gap| at < gap.to)
+    }
+
     /// Whether a will of this time tells of our own trouble rather than of its device: it came shortly before a gap, in one, or within
     /// the grace after one. What lies ahead of the frontier is not excused yet; what has once been excused stays so: gaps are only ever
     /// added, or joined to longer ones.

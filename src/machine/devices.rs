@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use crate::alert::Alert;
 use crate::ids::{DeviceId, EventId, FeedName, GroupName, TenantName};
 use crate::limits;
-use crate::time::{AppendMillis, HeardMillis, ProbeMillis};
+use crate::time::{AppendMillis, DeviceMillis, HeardMillis, ProbeMillis};
 
 use super::directory::{Directory, Slot};
 use super::episode::EpisodeState;
@@ -116,7 +116,7 @@ impl Device {
         self.skew.digest(hash);
         hash.option(self.told_up_to.map(ProbeMillis::get)).option(self.level_at.map(ProbeMillis::get));
         if let Some(fix) = &self.fix {
-            hash.int(fix.position.lat_e7().into()).int(fix.position.lon_e7().into());
+            hash.option(fix.said().map(DeviceMillis::get)).int(fix.position.lat_e7().into()).int(fix.position.lon_e7().into());
             hash.int(fix.accuracy_metres.to_bits().cast_signed()).int(fix.at.get()).bytes(&fix.event.0);
             hash.int(fix.appended_at.get()).option(fix.speed_cm_s.map(i64::from)).option(fix.course_cdeg.map(i64::from));
         }
@@ -150,8 +150,19 @@ impl Devices {
         Self { unknown_max, ..Self::default() }
     }
 
-    /// The slot of a device, made if it has none; none where it is in no rulebook and there is no more room for such.
-    pub(super) fn slot_or_new(&mut self, id: &DeviceId, in_rulebook: bool, now: AppendMillis) -> Option<Slot> {
+    /// The slot of a device.
+    pub(super) fn find(&self, id: &DeviceId) -> Option<Slot> {
+        self.directory.get(id)
+    }
+
+    /// The slot of a device, made if it has none; none where it is in no rulebook and there is no more room for such. `forgot_at`: when
+    /// presses of devices without a slot were forgotten, which may have been its.
+    pub(super) fn slot_or_new(
+        &mut self,
+        id: &DeviceId,
+        in_rulebook: bool,
+        (now, forgot_at): (AppendMillis, Option<AppendMillis>),
+    ) -> Option<Slot> {
         if let Some(slot) = self.directory.get(id) {
             return Some(slot);
         }
@@ -168,7 +179,7 @@ impl Devices {
             self.silence.push(NEVER);
             Slot(u32::try_from(self.records.len() - 1).expect("a partition holds fewer devices than 2^32"))
         });
-        *self.get_mut(slot) = Device::new(id.clone(), now);
+        *self.get_mut(slot) = Device { presses: Presses::new(forgot_at), ..Device::new(id.clone(), now) };
         self.directory.insert(id.clone(), slot);
         Some(slot)
     }
@@ -227,6 +238,9 @@ impl Devices {
 
     pub(super) fn digest(&self, hash: &mut StateHasher) {
         hash.count(self.unknown).option(self.looked_at.map(AppendMillis::get)).count(self.free.len()).count(self.records.len());
+        for slot in &self.free {
+            hash.count(slot.0 as usize);
+        }
         for (device, silence) in self.records.iter().zip(&self.silence) {
             hash.int(silence.get());
             device.digest(hash);
@@ -247,15 +261,15 @@ mod tests {
         let mut devices = Devices::new(3);
         let (now, later) = (AppendMillis::new(0), AppendMillis::new(limits::PRESS_MEMORY_MILLIS + 1));
         for n in 0..3 {
-            assert_eq!(devices.slot_or_new(&id(n), false, now), Some(Slot(u32::try_from(n).unwrap())));
+            assert_eq!(devices.slot_or_new(&id(n), false, (now, None)), Some(Slot(u32::try_from(n).unwrap())));
         }
-        assert_eq!(devices.slot_or_new(&id(3), false, now), None, "full");
+        assert_eq!(devices.slot_or_new(&id(3), false, (now, None)), None, "full");
         devices.get_mut(Slot(2)).seen_at = later;
-        assert_eq!(devices.slot_or_new(&id(4), false, later), Some(Slot(0)), "the lowest that is free");
+        assert_eq!(devices.slot_or_new(&id(4), false, (later, None)), Some(Slot(0)), "the lowest that is free");
         assert_eq!(devices.get(Slot(0)).id, id(4));
-        assert_eq!(devices.slot_or_new(&id(2), false, later), Some(Slot(2)), "who was heard keeps its own");
-        assert_eq!(devices.slot_or_new(&id(0), false, later), Some(Slot(1)), "who comes back has a new one");
-        assert_eq!(devices.slot_or_new(&id(5), false, later), None, "full again");
-        assert_eq!(devices.slot_or_new(&id(6), true, later), Some(Slot(3)), "the rulebook's have room always");
+        assert_eq!(devices.slot_or_new(&id(2), false, (later, None)), Some(Slot(2)), "who was heard keeps its own");
+        assert_eq!(devices.slot_or_new(&id(0), false, (later, None)), Some(Slot(1)), "who comes back has a new one");
+        assert_eq!(devices.slot_or_new(&id(5), false, (later, None)), None, "full again");
+        assert_eq!(devices.slot_or_new(&id(6), true, (later, None)), Some(Slot(3)), "the rulebook's have room always");
     }
 }

@@ -7,6 +7,7 @@ use crate::alert::{Alert, duress_id};
 use crate::device::Report;
 use crate::ids::EventId;
 use crate::journal::{MessageRecord, Press};
+use crate::limits;
 use crate::rulebook;
 use crate::time::ProbeMillis;
 
@@ -15,7 +16,7 @@ use super::devices::Device;
 use super::episode::EpisodeState;
 use super::fences;
 use super::fix::AppliedFix;
-use super::presses::{Sight, Strangers};
+use super::presses::{Presses, Sight, Strangers};
 use super::raise::{Scene, fences_named, late};
 use super::skew::Skew;
 
@@ -30,25 +31,36 @@ struct Told<'a> {
     fix: Option<AppliedFix>,
 }
 
-/// Answers a press. `device` is none where there was no room to remember an unknown one, or where another tenant's feed speaks for one: it
-/// alerts all the same.
+/// Answers a press. `device` is none where there was no room to remember an unknown one: it alerts all the same. So does one for which another
+/// tenant's feed speaks, and nothing else that is known of that device is told.
 pub(super) fn press(
     scene: Scene<'_>,
     strangers: &mut Strangers,
-    mut device: Option<&mut Device>,
+    device: Option<&mut Device>,
     (record, press): (&MessageRecord, &Press),
     actions: &mut Actions,
 ) {
     let not_after_now = |at: ProbeMillis| at.min(ProbeMillis::new(scene.now.get()));
     let came_at = record.came_at().map(not_after_now);
     let arrived = came_at.unwrap_or_else(|| not_after_now(ProbeMillis::new(record.arrived_at())));
-    let sight = Sight { event: record.event, alerts_as: record.press_event(), again: again(record), came_at, arrived };
+    let carried = scene.rulebook.carries(&record.feed, &record.device);
+    let by_this = |presses: &Presses| presses.last_copy(record.event);
+    let elsewhere = if carried {
+        strangers.last_copy(&record.device, record.event)
+    } else {
+        device.as_ref().and_then(|device| by_this(&device.presses))
+    };
+    let mut device = device.filter(|_| carried);
+    let sight = Sight { event: record.event, alerts_as: record.press_event(), again: again(record), elsewhere, came_at, arrived };
+    let is_owned = device.as_ref().is_some_and(|device| device.owner.is_some());
+    let room = if is_owned { limits::PRESSES_REMEMBERED_MAX } else { limits::PRESSES_OF_UNKNOWN_MAX };
     let presses = match &mut device {
         Some(device) => &mut device.presses,
         None => strangers.of(&record.device, scene.now),
     };
-    let Some(event) = presses.tell(sight, scene.now) else { return actions.note(Outcome::PressRepeat) };
-    actions.note(if presses.is_forgetful(scene.now) { Outcome::PressPastMemory } else { Outcome::Press });
+    let outcome = if presses.is_forgetful(scene.now) { Outcome::PressPastMemory } else { Outcome::Press };
+    let Some(event) = presses.tell(sight, scene.now, room) else { return actions.note(Outcome::PressRepeat) };
+    actions.note(outcome);
     let report = record.report();
     // What waited in the broker for an unknown time tells nothing of its device's clock by when it was sent.
     let sent = report.and_then(|report| report.sent).filter(|_| record.after_probe.is_some());
@@ -57,7 +69,7 @@ pub(super) fn press(
     let occurred_at = clock.correct(report.and_then(Report::told_time));
     let fix = report.and_then(|report| report.fix).map(|fix| {
         let at = fix.at.map_or(occurred_at, |at| clock.correct(Some(at)));
-        AppliedFix::new(fix, at, record.event, scene.appended_at)
+        AppliedFix::new(fix, (at, fix.at.or_else(|| report?.told_time())), record.event, scene.appended_at)
     });
     let alert = second_revision(scene, device, Told { record, press, occurred_at, fix }, event);
     let present = match owner(scene, record) {
@@ -108,7 +120,7 @@ fn second_revision(
     alert.place = fix.as_ref().map(AppliedFix::place);
     if let Some(device) = device {
         match (fix, device.fix) {
-            (Some(own), known) if known.is_none_or(|known| own.at >= known.at) => {
+            (Some(own), known) if !known.is_some_and(|known| own.is_older_than(&known)) => {
                 alert.fences = fences::around(scene, device, &own);
             }
             (_, known) => {

@@ -9,7 +9,7 @@ use crate::alert::{Alert, Grade, Kind};
 use crate::ids::{FenceName, GroupName};
 use crate::limits;
 use crate::rulebook::{Fence, Meaning};
-use crate::time::{AppendMillis, HeardMillis, ProbeMillis};
+use crate::time::{AppendMillis, ProbeMillis};
 
 use super::actions::Actions;
 use super::clocks::TenantClock;
@@ -62,6 +62,10 @@ impl Seen {
     /// A fix came, with a time of its own or without.
     pub(super) fn fix(arrived: ProbeMillis, dated: bool) -> Self {
         Self { arrived, taken_by: (!dated).then_some(arrived), rulebook_at: None }
+    }
+
+    const fn is_dated_fix(self) -> bool {
+        self.taken_by.is_none() && self.rulebook_at.is_none()
     }
 
     /// A rulebook came into force.
@@ -128,7 +132,7 @@ pub(super) fn judge(scene: Scene<'_>, clock: &TenantClock, device: &mut Device, 
             weigh(state, side, &fix, seen);
         }
         upgrade(scene, state, side, actions);
-        if is_due(fence, state, &fix, clock, clock.heard_at(seen.arrived)) {
+        if is_due(fence, state, &fix, clock, seen) {
             due.push(name);
         }
     }
@@ -142,7 +146,8 @@ pub(super) fn sweep(scene: Scene<'_>, clock: &TenantClock, device: &mut Device, 
     let is_over = |(name, state): (&FenceName, &FenceState)| {
         let pending = state.pending.as_ref().filter(|pending| !pending.doubtful)?;
         let over_at = clock.heard_at(pending.seen.arrived).plus(fences.get(name)?.dwell_millis);
-        (clock.heard() >= clock.after_grace(over_at)).then(|| name.clone())
+        let over_at = if clock.missed_after(pending.seen.arrived) { clock.after_grace(over_at) } else { over_at };
+        (clock.heard() >= over_at).then(|| name.clone())
     };
     let due: Vec<FenceName> = device.fences.states.iter().filter_map(is_over).collect();
     fire(scene, device, &due, actions);
@@ -194,10 +199,15 @@ pub(super) fn rejudge(scene: Scene<'_>, clock: &TenantClock, device: &mut Device
     // With the states that there are: however far away the device is by now, what is open is looked at.
     let near = device.fix.filter(|_| device.fences.judged).map(|fix| (fix, candidates(scene, device, &fix, reach_metres(false))));
     let mut open: BTreeMap<FenceName, Box<Alert>> = BTreeMap::new();
+    let mut was_inside: BTreeSet<FenceName> = BTreeSet::new();
     let concerned = |name: &FenceName| changed.concerns(name, find(name), owner.group.as_ref());
     let names: Vec<FenceName> = device.fences.states.keys().filter(|name| concerned(name)).cloned().collect();
     for name in names {
-        if let Some(alert) = device.fences.states.remove(&name).and_then(|state| state.open) {
+        let Some(state) = device.fences.states.remove(&name) else { continue };
+        if state.inside {
+            was_inside.insert(name.clone());
+        }
+        if let Some(alert) = state.open {
             open.insert(name, alert);
         }
     }
@@ -213,8 +223,10 @@ pub(super) fn rejudge(scene: Scene<'_>, clock: &TenantClock, device: &mut Device
                 state.inside = entered;
             } else {
                 settle(fence, state, side, &fix, seen);
+                // As at any other fix: what is unclear leaves it as it was.
+                state.inside |= matches!(side, Side::Unclear { .. }) && was_inside.contains(&name);
             }
-            if is_due(fence, state, &fix, clock, clock.heard_at(seen.arrived)) {
+            if is_due(fence, state, &fix, clock, seen) {
                 due.push(name);
             }
         }
@@ -336,11 +348,15 @@ fn upgrade(scene: Scene<'_>, state: &mut FenceState, side: Side, actions: &mut A
     }
 }
 
-/// Whether a pending edge has held for its dwell, up to a fix that shows it: by the time between fixes, or by heard time.
-fn is_due(fence: &Fence, state: &FenceState, fix: &AppliedFix, clock: &TenantClock, heard: HeardMillis) -> bool {
+/// Whether a pending edge has held for its dwell, up to a fix that shows it: by the time between fixes, or by heard time. Within a grace
+/// a fix that says when it was taken counts by that alone: it may have been kept since before the gap, with what undoes the edge behind it.
+fn is_due(fence: &Fence, state: &FenceState, fix: &AppliedFix, clock: &TenantClock, seen: Seen) -> bool {
     state.pending.as_ref().filter(|pending| !pending.doubtful).is_some_and(|pending| {
-        let began_at = pending.seen.taken_by.unwrap_or(pending.fix.at);
-        let held_millis = heard.since(clock.heard_at(pending.seen.arrived)).max(fix.at.since(began_at));
+        let began = pending.seen;
+        let between_fixes = fix.at.since(began.taken_by.unwrap_or(pending.fix.at));
+        let by_fixes_alone = seen.is_dated_fix() && clock.missed_after(began.arrived) && clock.heard() < clock.grace_until();
+        let heard_millis = clock.heard_at(seen.arrived).since(clock.heard_at(began.arrived));
+        let held_millis = if by_fixes_alone { between_fixes } else { between_fixes.max(heard_millis) };
         held_millis >= fence.dwell_millis
     })
 }

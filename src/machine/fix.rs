@@ -4,7 +4,7 @@ use crate::alert::{Coordinates, Place};
 use crate::device::Fix;
 use crate::ids::EventId;
 use crate::position::Position;
-use crate::time::{AppendMillis, ProbeMillis};
+use crate::time::{AppendMillis, DeviceMillis, ProbeMillis};
 
 /// A fix with its time and where it comes from.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -13,6 +13,8 @@ pub(super) struct AppliedFix {
     pub(super) accuracy_metres: f64,
     /// When it was taken, on the probes' axis.
     pub(super) at: ProbeMillis,
+    /// The same by the device's clock, if it said so.
+    said: Option<DeviceMillis>,
     pub(super) event: EventId,
     pub(super) appended_at: AppendMillis,
     pub(super) speed_cm_s: Option<u32>,
@@ -20,17 +22,33 @@ pub(super) struct AppliedFix {
 }
 
 impl AppliedFix {
-    /// A fix of a message, taken at `at`.
-    pub(super) fn new(fix: Fix, at: ProbeMillis, event: EventId, appended_at: AppendMillis) -> Self {
+    /// A fix of a message, taken at `at`, or `said` by the device's clock.
+    pub(super) fn new(
+        fix: Fix,
+        (at, said): (ProbeMillis, Option<DeviceMillis>),
+        event: EventId,
+        appended_at: AppendMillis,
+    ) -> Self {
         Self {
             position: fix.position,
             accuracy_metres: f64::from(fix.accuracy_cm) / 100.0,
             at,
+            said,
             event,
             appended_at,
             speed_cm_s: fix.speed_cm_s,
             course_cdeg: fix.course_cdeg,
         }
+    }
+
+    /// Whether it was taken before another, by the device's own clock as well: that may have been set since.
+    pub(super) fn is_older_than(&self, other: &Self) -> bool {
+        self.at < other.at && self.said.zip(other.said).is_some_and(|(said, other)| said < other)
+    }
+
+    /// When it was taken by the device's clock.
+    pub(super) const fn said(&self) -> Option<DeviceMillis> {
+        self.said
     }
 
     /// The fix as an alert shows it.

@@ -24,7 +24,7 @@ impl Machine {
         let mut regrouped: BTreeMap<Slot, Option<GroupName>> = BTreeMap::new();
         let (partition, count) = (self.partition, self.count);
         for entry in rulebook.devices().filter(|entry| count.of(entry.id.as_str()) == partition) {
-            if let Some(slot) = self.devices.slot_or_new(&entry.id, true, scene.now) {
+            if let Some(slot) = self.devices.slot_or_new(&entry.id, true, (scene.now, self.strangers.forgot_at())) {
                 let owner = self.devices.get(slot).owner.as_ref();
                 if let Some(owner) = owner.filter(|owner| owner.tenant == entry.tenant && owner.group != entry.group) {
                     regrouped.insert(slot, owner.group.clone());

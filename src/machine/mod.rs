@@ -217,11 +217,12 @@ impl Machine {
         if entry.is_some_and(|entry| !rulebook.carries_tenant(&message.feed, &entry.tenant)) {
             // Another tenant's feed: its word for this device is no contact and moves nothing of it, and yet a press is one (P10, P1).
             if let Some(press) = &message.press {
-                duress::press(scene, &mut self.strangers, None, (message, press), actions);
+                let device = self.devices.find(&message.device).map(|slot| self.devices.get_mut(slot));
+                duress::press(scene, &mut self.strangers, device, (message, press), actions);
             }
             return actions.note(Outcome::NotCarried);
         }
-        let slot = self.devices.slot_or_new(&message.device, entry.is_some(), moment.now);
+        let slot = self.devices.slot_or_new(&message.device, entry.is_some(), (moment.now, self.strangers.forgot_at()));
         // Nothing arrives after Kafka has it: an ingester's clock that runs ahead must not keep a device alive, or its presses old.
         let arrived = ProbeMillis::new(message.arrived_at().min(moment.now.get()));
         let waited = self.waited(message, arrived);
@@ -229,7 +230,7 @@ impl Machine {
             let device = self.devices.get_mut(slot);
             device.seen_at = moment.now;
             // Of a device that nobody owns, each tenant's feeds know what they told themselves (P10).
-            if device.owner.is_none() && device.feed.as_ref().is_some_and(|known| !rulebook.share_tenant(known, &message.feed)) {
+            if device.owner.is_none() && device.feed.as_ref().is_some_and(|known| !rulebook.same_tenants(known, &message.feed)) {
                 device.forget_what_it_told();
             }
             device.feed = Some(message.feed.clone());
@@ -252,7 +253,10 @@ impl Machine {
         // A message that waited in the broker for an unknown time tells nothing of its device's clock by when it was sent.
         let sent = report.and_then(|report| report.sent).filter(|_| message.after_probe.is_some());
         let is_overtaken = report.and_then(Report::boot_and_sequence).is_some_and(|number| device.repeats.is_overtaken(number));
-        let said = Said { newest: report.and_then(Report::newest_time), sent, is_overtaken };
+        // Nor do a copy, and what came while no probe did and so seems to have arrived before it was sent.
+        let is_known = device.repeats.knows(message.event, report.and_then(Report::boot_and_sequence));
+        let is_fresh = message.received_at.get().saturating_sub(message.arrived_at()) <= limits::PROBE_STALE_MILLIS;
+        let said = Said { newest: report.and_then(Report::newest_time), sent, is_overtaken, teaches: is_fresh && !is_known };
         let clock = if message.press.is_some() { device.skew.of_press(sent, arrived) } else { device.skew.read(said, arrived) };
         self.tell(scene, slot, message, clock.undated_since(waited.since), actions);
     }
@@ -331,7 +335,7 @@ impl Machine {
         if device.fix.is_some_and(|known| at < known.at) {
             return false;
         }
-        device.fix = Some(AppliedFix::new(fix, at, event, scene.appended_at));
+        device.fix = Some(AppliedFix::new(fix, (at, said), event, scene.appended_at));
         let Some(owner) = &device.owner else { return true };
         let seen = fences::Seen::fix(clock.arrived(), said.is_some());
         fences::judge(scene, self.clocks.tenant(&owner.tenant), device, seen, actions);

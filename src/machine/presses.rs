@@ -35,6 +35,8 @@ pub(super) struct Sight {
     pub(super) alerts_as: EventId,
     /// Under which it alerts if `event` came back long after its last copy.
     pub(super) again: EventId,
+    /// When a copy last came another way, and so is in another memory.
+    pub(super) elsewhere: Option<ProbeMillis>,
     /// On the probes' axis; none where it may have waited in the broker, nobody knows how long.
     pub(super) came_at: Option<ProbeMillis>,
     /// The latest that it can have come.
@@ -42,19 +44,26 @@ pub(super) struct Sight {
 }
 
 impl Presses {
-    /// Tells a new press from a copy, and remembers it. Gives the event under which a new one alerts; none for a copy.
-    pub(super) fn tell(&mut self, sight: Sight, now: AppendMillis) -> Option<EventId> {
+    /// A memory that knows nothing, because it is new, or because the one before it forgot something then.
+    pub(super) fn new(forgot_at: Option<AppendMillis>) -> Self {
+        Self { forgot_at, ..Self::default() }
+    }
+
+    /// Tells a new press from a copy, and remembers it beside `room - 1` others. Gives the event under which a new one alerts; none for a
+    /// copy.
+    pub(super) fn tell(&mut self, sight: Sight, now: AppendMillis, room: usize) -> Option<EventId> {
         while self.seen.front().is_some_and(|oldest| now.since(oldest.told_at) > limits::PRESS_MEMORY_MILLIS) {
             self.seen.pop_front();
         }
+        self.seen.shrink_to(2 * self.seen.len());
         let known = self.find(sight.event);
-        let again = |seen: Seen| sight.came_at.is_some_and(|at| at.since(seen.last_copy) > limits::PRESS_AGAIN_MILLIS);
+        let again = |last_copy: ProbeMillis| sight.came_at.is_some_and(|at| at.since(last_copy) > limits::PRESS_AGAIN_MILLIS);
         let verdict = match known {
             _ if sight.alerts_as != sight.event => self.find(sight.alerts_as).is_none().then_some(sight.alerts_as),
             // It may be one that had to make room: doubled rather than hidden behind the alert that it had then.
-            None if self.is_forgetful(now) => Some(sight.again),
+            None if self.is_forgetful(now) || sight.elsewhere.is_some_and(again) => Some(sight.again),
             None => Some(sight.event),
-            Some(seen) if again(seen) => Some(sight.again),
+            Some(seen) if again(seen.last_copy) => Some(sight.again),
             Some(_) => None,
         };
         // A copy that may have waited for hours: when it came says nothing of when the press was last repeated.
@@ -63,9 +72,9 @@ impl Presses {
             (Some(seen), Some(at)) => seen.last_copy.max(at),
             (None, at) => at.unwrap_or(sight.arrived),
         };
-        self.remember(Seen { event: sight.event, last_copy, told_at: now });
+        self.remember(Seen { event: sight.event, last_copy, told_at: now }, room);
         if sight.alerts_as != sight.event {
-            self.remember(Seen { event: sight.alerts_as, last_copy, told_at: now });
+            self.remember(Seen { event: sight.alerts_as, last_copy, told_at: now }, room);
         }
         verdict
     }
@@ -79,9 +88,14 @@ impl Presses {
         self.seen.iter().rev().find(|seen| seen.event == event).copied()
     }
 
-    fn remember(&mut self, press: Seen) {
+    /// When a copy of a press last came.
+    pub(super) fn last_copy(&self, event: EventId) -> Option<ProbeMillis> {
+        self.find(event).map(|seen| seen.last_copy)
+    }
+
+    fn remember(&mut self, press: Seen, room: usize) {
         self.seen.retain(|seen| seen.event != press.event);
-        if self.seen.len() >= limits::PRESSES_REMEMBERED_MAX {
+        while self.seen.len() >= room {
             self.seen.pop_front();
             self.forgot_at = Some(press.told_at);
         }
@@ -105,6 +119,16 @@ pub(super) struct Strangers {
 }
 
 impl Strangers {
+    /// When it last forgot a device that may still come back.
+    pub(super) const fn forgot_at(&self) -> Option<AppendMillis> {
+        self.forgot_at
+    }
+
+    /// When a copy of a device's press last came by this way.
+    pub(super) fn last_copy(&self, device: &DeviceId, event: EventId) -> Option<ProbeMillis> {
+        self.by_device.get(device).and_then(|(_, presses)| presses.last_copy(event))
+    }
+
     /// What is remembered of a device; the one that was silent longest makes room for a new one.
     pub(super) fn of(&mut self, device: &DeviceId, now: AppendMillis) -> &mut Presses {
         if let Some((at, _)) = self.by_device.get(device) {
@@ -118,7 +142,7 @@ impl Strangers {
             }
         }
         self.by_age.insert((now, device.clone()));
-        let unknown = || (now, Presses { forgot_at: self.forgot_at, ..Presses::default() });
+        let unknown = || (now, Presses::new(self.forgot_at));
         let (at, presses) = self.by_device.entry(device.clone()).or_insert_with(unknown);
         *at = now;
         presses
@@ -138,6 +162,8 @@ mod tests {
     use super::*;
     use crate::time::{HOUR_MILLIS, MINUTE_MILLIS};
 
+    const ROOM: usize = limits::PRESSES_REMEMBERED_MAX;
+
     fn event(n: u32) -> EventId {
         let mut id = [0; 16];
         id[..4].copy_from_slice(&n.to_be_bytes());
@@ -147,11 +173,11 @@ mod tests {
     /// A sight of a press, which would be a thousand higher if it were new again.
     fn sight_of(n: u32, at: i64) -> Sight {
         let arrived = ProbeMillis::new(at);
-        Sight { event: event(n), alerts_as: event(n), again: event(n + 1_000), came_at: Some(arrived), arrived }
+        Sight { event: event(n), alerts_as: event(n), again: event(n + 1_000), elsewhere: None, came_at: Some(arrived), arrived }
     }
 
     fn tell(presses: &mut Presses, n: u32, at: i64) -> Option<EventId> {
-        presses.tell(sight_of(n, at), AppendMillis::new(at))
+        presses.tell(sight_of(n, at), AppendMillis::new(at), ROOM)
     }
 
     #[test]
@@ -169,7 +195,7 @@ mod tests {
         let mut presses = Presses::default();
         let waited = |at| Sight { came_at: None, ..sight_of(1, at) };
         tell(&mut presses, 1, 0);
-        assert_eq!(presses.tell(waited(30 * MINUTE_MILLIS), AppendMillis::new(30 * MINUTE_MILLIS)), None);
+        assert_eq!(presses.tell(waited(30 * MINUTE_MILLIS), AppendMillis::new(30 * MINUTE_MILLIS), ROOM), None);
         assert_eq!(tell(&mut presses, 1, 31 * MINUTE_MILLIS), Some(event(1_001)), "that copy did not hide the next press");
     }
 
@@ -179,9 +205,9 @@ mod tests {
         let counted = |n, at| Sight { alerts_as: event(n), again: event(n), ..sight_of(1, at) };
         tell(&mut presses, 1, 0);
         let at = AppendMillis::new(MINUTE_MILLIS);
-        assert_eq!(presses.tell(counted(7, MINUTE_MILLIS), at), Some(event(7)));
-        assert_eq!(presses.tell(counted(7, MINUTE_MILLIS), at), None, "the same record again");
-        assert_eq!(presses.tell(counted(8, MINUTE_MILLIS), at), Some(event(8)), "doubled rather than hidden");
+        assert_eq!(presses.tell(counted(7, MINUTE_MILLIS), at, ROOM), Some(event(7)));
+        assert_eq!(presses.tell(counted(7, MINUTE_MILLIS), at, ROOM), None, "the same record again");
+        assert_eq!(presses.tell(counted(8, MINUTE_MILLIS), at, ROOM), Some(event(8)), "doubled rather than hidden");
         assert_eq!(tell(&mut presses, 1, 11 * MINUTE_MILLIS), None, "a copy with a probe, within ten minutes of its last");
     }
 
@@ -199,7 +225,7 @@ mod tests {
     #[test]
     fn past_its_bound_a_memory_doubles_rather_than_hides() {
         let mut presses = Presses::default();
-        let bound = u32::try_from(limits::PRESSES_REMEMBERED_MAX).unwrap();
+        let bound = u32::try_from(ROOM).unwrap();
         for n in 0..bound {
             assert_eq!(tell(&mut presses, n, n.into()), Some(event(n)));
         }
@@ -207,7 +233,7 @@ mod tests {
         assert_eq!(tell(&mut presses, 0, 20 * MINUTE_MILLIS), Some(event(1_000)), "under its own alert it would be hidden");
         assert_eq!(tell(&mut presses, 0, 20 * MINUTE_MILLIS), None, "once");
         assert_eq!(tell(&mut presses, bound, 3 * MINUTE_MILLIS), None, "what is known is known");
-        assert_eq!(presses.seen.len(), limits::PRESSES_REMEMBERED_MAX);
+        assert_eq!(presses.seen.len(), ROOM);
         assert_eq!(tell(&mut presses, 0, 60 * HOUR_MILLIS), Some(event(0)), "a day later nothing that it forgot can come back");
     }
 

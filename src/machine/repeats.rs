@@ -39,6 +39,9 @@ impl Repeats {
             }
             self.ring.pop_front();
         }
+        if self.ring.len() < limits::EVENT_RING_LEN {
+            self.ring.shrink_to(limits::EVENT_RING_LEN);
+        }
         self.ring.push_back((arrived, event));
         by_sequence
     }
@@ -46,6 +49,15 @@ impl Repeats {
     /// Whether a report of this number comes after one that its device made later.
     pub(super) fn is_overtaken(&self, (boot, sequence): (u32, u64)) -> bool {
         (boot, sequence) < (self.boot, self.highest)
+    }
+
+    /// Whether a message was seen before; remembers nothing.
+    pub(super) fn knows(&self, event: EventId, boot_and_sequence: Option<(u32, u64)>) -> bool {
+        let in_window = |(boot, sequence): (u32, u64)| {
+            let near = boot == self.boot && self.highest.checked_sub(sequence).is_some_and(|behind| behind < WINDOW as u64);
+            near && self.window.as_ref().is_some_and(|window| window[slot(sequence)] == beginning(event))
+        };
+        self.ring.iter().any(|(_, known)| *known == event) || boot_and_sequence.is_some_and(in_window)
     }
 
     /// Notes which event bore a sequence number; true where it was this one before.

@@ -16,6 +16,8 @@ pub(super) struct Skew {
     offset_millis: i64,
     /// The device's time in the last live report that showed this offset; none while none has.
     shown_at: Option<DeviceMillis>,
+    /// The earliest sending time that was taken for a clock that was set back, since then.
+    set_back_to: Option<DeviceMillis>,
     candidate: Option<Candidate>,
 }
 
@@ -33,6 +35,8 @@ pub(super) struct Said {
     pub(super) sent: Option<DeviceMillis>,
     /// One that was made after it has come before it.
     pub(super) is_overtaken: bool,
+    /// It is new, and when it arrived is known.
+    pub(super) teaches: bool,
 }
 
 fn offset(device_time: DeviceMillis, arrived: ProbeMillis) -> i64 {
@@ -69,14 +73,14 @@ impl DeviceClock {
 impl Skew {
     /// Reads the device's clock from one message that came after the probe of `arrived`.
     pub(super) fn read(&mut self, said: Said, arrived: ProbeMillis) -> DeviceClock {
-        let offset_millis = match said.sent {
-            Some(sent) if self.has_waited(sent, said.is_overtaken, arrived) => self.estimate(sent, arrived),
-            Some(sent) => {
-                self.estimate(sent, arrived);
-                offset(sent, arrived)
+        let believed = said.sent.filter(|sent| !self.has_waited(*sent, said.is_overtaken, arrived));
+        if let Some(time) = said.sent.or(said.newest).filter(|_| said.teaches) {
+            if believed.is_some() && self.is_behind(time, arrived) && self.shown_at.is_some() {
+                self.set_back_to = self.set_back_to.into_iter().chain(believed).min();
             }
-            None => said.newest.map_or(self.offset_millis, |newest| self.estimate(newest, arrived)),
-        };
+            self.estimate(time, arrived);
+        }
+        let offset_millis = believed.map_or(self.offset_millis, |sent| offset(sent, arrived));
         DeviceClock { offset_millis, arrived, undated: arrived }
     }
 
@@ -84,10 +88,16 @@ impl Skew {
     ///
     /// A clock that was set back looks alike. But it says less than it said before, which a report that came in its turn does not; and of
     /// one that was overtaken the sequence number tells. Where neither does, the device was silent for longer than its clock may have been
-    /// set back, so that what is now dated too old is still newer than all that came before, and moves the device.
+    /// set back, so that what is now dated too old is still newer than all that came before, and moves the device. What was sent after one
+    /// that was believed is believed too, or it would be history beside that.
     fn has_waited(&self, sent: DeviceMillis, is_overtaken: bool, arrived: ProbeMillis) -> bool {
-        let behind = self.offset_millis.saturating_sub(offset(sent, arrived)) > limits::SKEW_AGREES_MILLIS;
-        behind && self.shown_at.is_some_and(|shown_at| sent >= shown_at || is_overtaken)
+        let in_its_turn = |shown_at| sent >= shown_at && self.set_back_to.is_none_or(|back| sent < back);
+        self.is_behind(sent, arrived) && self.shown_at.is_some_and(|shown_at| is_overtaken || in_its_turn(shown_at))
+    }
+
+    /// Whether the device's clock says less than the estimate has it, beyond what delivery takes.
+    fn is_behind(&self, time: DeviceMillis, arrived: ProbeMillis) -> bool {
+        self.offset_millis.saturating_sub(offset(time, arrived)) > limits::SKEW_AGREES_MILLIS
     }
 
     /// Reads the clock for a press, learning nothing from it: by what reports have shown, else by its own sending time.
@@ -99,18 +109,21 @@ impl Skew {
         DeviceClock { offset_millis, arrived, undated: arrived }
     }
 
-    fn estimate(&mut self, device_time: DeviceMillis, arrived: ProbeMillis) -> i64 {
+    const fn shown(offset_millis: i64, device_time: DeviceMillis) -> Self {
+        Self { offset_millis, shown_at: Some(device_time), set_back_to: None, candidate: None }
+    }
+
+    fn estimate(&mut self, device_time: DeviceMillis, arrived: ProbeMillis) {
         let offset_millis = offset(device_time, arrived);
         let ahead = offset_millis.saturating_sub(self.offset_millis);
         if (0..=limits::DEVICE_AHEAD_MILLIS).contains(&ahead) {
             // The least delayed report is the best evidence of the clock.
-            *self = Self { offset_millis, shown_at: Some(device_time), candidate: None };
+            *self = Self::shown(offset_millis, device_time);
         } else if (-limits::SKEW_AGREES_MILLIS..0).contains(&ahead) {
-            (self.shown_at, self.candidate) = (Some(device_time), None);
+            *self = Self::shown(self.offset_millis, device_time);
         } else {
             self.weigh(device_time, arrived);
         }
-        self.offset_millis
     }
 
     /// Believes an offset far from the estimate once it has shown for long enough.
@@ -119,7 +132,7 @@ impl Skew {
         match self.candidate {
             Some(candidate) if candidate.offset_millis.abs_diff(offset_millis) <= limits::SKEW_AGREES_MILLIS.unsigned_abs() => {
                 if arrived.since(candidate.since) >= limits::SKEW_PROVEN_MILLIS {
-                    *self = Self { offset_millis, shown_at: Some(device_time), candidate: None };
+                    *self = Self::shown(offset_millis, device_time);
                 }
             }
             Some(_) | None => self.candidate = Some(Candidate { offset_millis, since: arrived }),
@@ -129,6 +142,7 @@ impl Skew {
     pub(super) fn digest(&self, hash: &mut StateHasher) {
         hash.int(self.offset_millis)
             .option(self.shown_at.map(DeviceMillis::get))
+            .option(self.set_back_to.map(DeviceMillis::get))
             .option(self.candidate.map(|candidate| candidate.offset_millis));
         hash.option(self.candidate.map(|candidate| candidate.since.get()));
     }
@@ -144,13 +158,15 @@ mod tests {
 
     fn correct(skew: &mut Skew, device: i64, arrived: i64) -> i64 {
         let time = Some(DeviceMillis::new(device));
-        skew.read(Said { newest: time, sent: None, is_overtaken: false }, ProbeMillis::new(arrived)).correct(time).get()
+        skew.read(Said { newest: time, sent: None, is_overtaken: false, teaches: true }, ProbeMillis::new(arrived))
+            .correct(time)
+            .get()
     }
 
     /// When a report with this sending time was made.
     fn made(skew: &mut Skew, sent: i64, is_overtaken: bool, arrived: i64) -> i64 {
         let sent = Some(DeviceMillis::new(sent));
-        skew.read(Said { newest: sent, sent, is_overtaken }, ProbeMillis::new(arrived)).correct(sent).get()
+        skew.read(Said { newest: sent, sent, is_overtaken, teaches: true }, ProbeMillis::new(arrived)).correct(sent).get()
     }
 
     #[test]
@@ -165,7 +181,8 @@ mod tests {
         let arrived = ProbeMillis::new(START);
         for wrong in [-30 * YEAR_MILLIS, 0, 10 * YEAR_MILLIS] {
             let (happened, sent) = (DeviceMillis::new(START + wrong - HOUR_MILLIS), DeviceMillis::new(START + wrong));
-            let clock = Skew::default().read(Said { newest: Some(sent), sent: Some(sent), is_overtaken: false }, arrived);
+            let clock =
+                Skew::default().read(Said { newest: Some(sent), sent: Some(sent), is_overtaken: false, teaches: true }, arrived);
             assert_eq!(clock.correct(Some(happened)).get(), START - HOUR_MILLIS, "{wrong}");
         }
     }

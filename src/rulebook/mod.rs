@@ -105,10 +105,11 @@ impl Rulebook {
         self.feed(feed).is_none_or(|feed| feed.tenants.contains(tenant))
     }
 
-    /// Whether some tenant's devices may speak through either of two feeds.
-    pub fn share_tenant(&self, one: &FeedName, other: &FeedName) -> bool {
+    /// Whether the same tenants' devices speak through either of two feeds.
+    pub fn same_tenants(&self, one: &FeedName, other: &FeedName) -> bool {
+        let within = |one: &Feed, other: &Feed| one.tenants.iter().all(|tenant| other.tenants.contains(tenant));
         let both = || Some((self.feed(one)?, self.feed(other)?));
-        one == other || both().is_some_and(|(one, other)| one.tenants.iter().any(|tenant| other.tenants.contains(tenant)))
+        one == other || both().is_some_and(|(one, other)| within(one, other) && within(other, one))
     }
 
     /// Every centre, in order of name.

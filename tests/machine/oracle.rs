@@ -338,7 +338,7 @@ impl Oracle {
         let watched = self.watched.entry(device.clone()).or_default();
         let of = |feed: &FeedName| self.book.feed(feed).map_or(BTreeSet::new(), |feed| feed.tenants.iter().collect());
         let before = watched.feed.replace(message.feed.clone()).filter(|before| *before != message.feed);
-        if watched.owner.is_none() && before.is_some_and(|before| of(&before).is_disjoint(&of(&message.feed))) {
+        if watched.owner.is_none() && before.is_some_and(|before| of(&before) != of(&message.feed)) {
             // Nobody's, and now another's feed speaks of it: that one knows nothing of it.
             *watched = Watched { feed: watched.feed.clone(), ..Watched::default() };
         }
@@ -460,7 +460,9 @@ impl Oracle {
             (None, came) => came.unwrap_or(arrived),
         };
         self.presses.insert((message.event, carried), last);
-        let event = match (known, came) {
+        let other_way = self.presses.get(&(message.event, !carried)).copied();
+        let by_now = known.or(other_way.filter(|last| came.is_some_and(|came| came - last > AGAIN)));
+        let event = match (by_now, came) {
             _ if quiet > AGAIN => counted.expect("what is quiet is counted"),
             (None, _) => message.event,
             (Some(known), Some(came)) if came - known > AGAIN => match (counted, probe) {
@@ -567,22 +569,27 @@ impl Oracle {
             }
         }
         self.watched.get_mut(device).expect("watched").judged = true;
-        self.dwell(device, Some((fix, seen_at)), new);
+        self.dwell(device, Some((fix, seen_at, fix.dated && rulebook_at.is_none())), new);
     }
 
     /// Fires the edges that have held: by time heard since they were seen, or by a later fix.
-    fn dwell(&mut self, device: &DeviceId, latest: Option<(SeenFix, i64)>, only: Option<&str>) {
+    fn dwell(&mut self, device: &DeviceId, latest: Option<(SeenFix, i64, bool)>, only: Option<&str>) {
         let Some((tenant, ..)) = self.watched[device].owner.clone() else { return };
         for fence in self.fences(device).into_iter().filter(|fence| only.is_none_or(|only| fence.name.as_str() == only)) {
             let name = fence.name.to_string();
             let Some(state) = self.watched[device].fences.get(&name) else { continue };
             let Some((first, seen_at, rulebook_at, certain)) = state.pending.filter(|_| !state.open_question) else { continue };
             let (inside, open) = (state.inside, state.open.clone());
-            let heard = self.heard_since(&tenant, seen_at) - latest.map_or(0, |(_, at)| self.heard_since(&tenant, at));
+            let heard = self.heard_since(&tenant, seen_at) - latest.map_or(0, |(_, at, _)| self.heard_since(&tenant, at));
             let began = if first.dated || rulebook_at.is_some() { first.at } else { seen_at };
-            let held = latest.map_or(heard, |(fix, _)| heard.max(fix.at - began));
-            // After a gap the word that undoes it may still be on its way; a fix that shows it again is that word.
-            let waits = if latest.is_none() && self.is_in_grace(&tenant) { POSTPONED } else { 0 };
+            let held = latest.map_or(heard, |(fix, ..)| heard.max(fix.at - began));
+            // After a gap the word that undoes it may still be on its way; a fix that shows it again is that word, unless it may be of before.
+            let waits_for_word = self.last_gap_end(&tenant).is_some_and(|end| seen_at < end) && self.is_in_grace(&tenant);
+            let held = match latest {
+                Some((fix, _, true)) if waits_for_word => fix.at - began,
+                _ => held,
+            };
+            let waits = if latest.is_none() && waits_for_word { POSTPONED } else { 0 };
             if held < fence.dwell_millis + waits {
                 continue;
             }

@@ -101,6 +101,11 @@ impl Oracle {
 
     /// How long was heard since the last gap ended; none where there was no gap.
     pub(super) fn heard_since_gap(&self, tenant: &TenantName) -> Option<i64> {
+        Some(self.reach.get(tenant)?.frontier - self.last_gap_end(tenant)?)
+    }
+
+    /// When the last time that was not heard ended.
+    pub(super) fn last_gap_end(&self, tenant: &TenantName) -> Option<i64> {
         let reach = self.reach.get(tenant)?;
         let mut start = reach.frontier;
         for (from, to) in self.pieces.get(tenant)?.iter().rev() {
@@ -109,6 +114,6 @@ impl Oracle {
             }
             start = *from;
         }
-        (start > reach.began).then(|| reach.frontier - start)
+        (start > reach.began).then_some(start)
     }
 }

@@ -53,8 +53,8 @@ impl Oracle {
 
     pub(super) fn judge_ourselves(&mut self) {
         // No feed is known since a time to come.
-        let own = self.appended.0;
-        self.feeds.values_mut().filter(|since| **since > own + 2_000).for_each(|since| *since = own);
+        let (own, now) = (self.appended.0, self.now);
+        self.feeds.values_mut().filter(|since| **since == now && now > own + 2_000).for_each(|since| *since = own);
         let mut wanted = BTreeMap::new();
         for (kind, feed, who, began, notes) in self.blind().into_iter().chain(self.faulty()) {
             let Some(entry) = self.book.feed(&feed) else { continue };
