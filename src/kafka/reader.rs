@@ -3,33 +3,42 @@
 //! Contract: [`JournalReader::poll`] yields `Assigned` before the first record of a partition and `Revoked` after its last;
 //! between `Revoked` and the next `poll` the group still knows the partition as ours, so that its offset can be committed.
 //! Each partition is read from the beginning of the log, because this version keeps no checkpoints and replays; or from where
-//! its owner asked for with [`JournalReader::continue_at`].
+//! its owner asked for with [`JournalReader::continue_at`], if the log still reaches there. Offsets of a partition never go back.
+//! No partition waits for another: what has to be asked of Kafka before one is read is asked on threads of their own.
 //!
 //! A `BaseConsumer` polled by its owner's thread, no split queues and no streams, which can miss a wake-up; the classic group protocol, for
 //! librdkafka's new one still stalls; a static member, so that a restart within the session moves nothing; positions are assigned, never
 //! taken from a default (docs/TRAPS.md).
 
+mod events;
+mod look_ups;
+mod stranded;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
-use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext};
-use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::config::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
 use rdkafka::message::{Message as _, Timestamp};
-use rdkafka::types::{RDKafkaErrorCode as Code, RDKafkaRespErr};
-use rdkafka::{ClientContext, Offset, Statistics, TopicPartitionList};
+use rdkafka::types::RDKafkaErrorCode as Code;
+use rdkafka::{Offset, TopicPartitionList};
 
-use super::cluster::{Cluster, log_line};
+use self::events::{Change, Events};
+use self::look_ups::{Bounds, LOOK_UP, LookUps};
+use self::stranded::Stranded;
+use super::cluster::Cluster;
 use super::fault::{Fault, FaultKind};
 use crate::journal::Partition;
 use crate::limits;
 use crate::time::AppendMillis;
 
-/// How long one look-up of a new partition's bounds may hold up the others. A failed one is repeated at the next poll.
-const LOOK_UP: Duration = Duration::from_secs(2);
 /// The least time between two consumers under one name.
 const REJOIN: Duration = Duration::from_secs(2);
+/// How long an answer about a new partition may lie before it is heard.
+const ANSWER: Duration = Duration::from_millis(10);
+/// How long librdkafka may take to go to a place: a word between its own threads.
+const SEEK: Duration = Duration::from_millis(500);
 
 /// Who reads, in which group.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,7 +52,9 @@ pub struct GroupMember {
 /// What [`JournalReader::poll`] yields.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ReaderItem {
-    /// A partition is ours now; its records follow, from `log_start` (or see [`JournalReader::continue_at`]).
+    /// The group has given this member nothing new: if it owns no partition it is a spare.
+    Joined,
+    /// A partition is ours now; its records follow.
     Assigned {
         /// Which.
         partition: Partition,
@@ -53,11 +64,14 @@ pub enum ReaderItem {
         committed: Option<i64>,
         /// The offset after the newest record, as of now.
         end: i64,
+        /// Where its records begin, as asked for with [`JournalReader::continue_at`]; none where they begin at `log_start`, because nobody
+        /// asked, or because the log does not reach there.
+        continues_at: Option<i64>,
     },
-    /// A partition is no longer ours; none of its records follows.
+    /// Partitions are no longer ours, those among them that were not announced yet; none of their records follows.
     Revoked {
         /// Which.
-        partition: Partition,
+        partitions: Vec<Partition>,
         /// Taken without notice, for an outage of Kafka longer than the session or by another member. Do not commit: the
         /// coordinator may be away, and a commit that waits for it waits long.
         lost: bool,
@@ -77,159 +91,40 @@ pub enum ReaderItem {
     },
     /// Nothing within the timeout.
     Idle,
-    /// Reading goes on for a passing fault; a lasting one needs somebody, and its partition yields nothing more.
-    Fault(Fault),
+    /// Reading goes on for a passing fault; a lasting one needs somebody.
+    Fault {
+        /// The partition that is not read for it, until its next record, or until it is announced. None where it is not known which, or where
+        /// it concerns them all.
+        partition: Option<Partition>,
+        /// What happened.
+        fault: Fault,
+    },
 }
 
 /// Reads the journal; see the module. Dropping it closes the consumer and waits for that.
 pub struct JournalReader {
-    consumer: BaseConsumer<Events>,
+    consumer: Arc<BaseConsumer<Events>>,
     topic: String,
     embedded: bool,
-    /// Assigned by the group, paused until their bounds are looked up.
-    arriving: VecDeque<Partition>,
-    /// Ours, and announced as such.
-    announced: BTreeSet<Partition>,
+    /// Of partitions that the group has assigned, which are paused until these are answered; and of those that may no longer be in the log.
+    look_ups: LookUps,
+    /// Ours, and announced as such; with the least offset that the next record may have.
+    announced: BTreeMap<Partition, i64>,
     paused: BTreeSet<Partition>,
+    /// All are paused.
+    all_paused: bool,
+    /// Where to read on in partitions that come back.
+    continue_at: BTreeMap<Partition, i64>,
     /// The newest offsets committed that the broker has not been asked about.
     commits: BTreeMap<Partition, i64>,
     /// Given up by the group, announced to the owner, not yet let go.
     leaving: Option<TopicPartitionList>,
     waiting: VecDeque<ReaderItem>,
-    /// The last look-up failed: the group and the other partitions are served before the next one.
-    look_up_later: bool,
     /// To join again with, when this consumer is spent.
     config: ClientConfig,
     joined_at: Instant,
     spent: bool,
     stranded: Stranded,
-}
-
-/// A member that lost its partitions to an outage and does not get them back. Seen with Kafka 4.1 and librdkafka 2.12, after outages of
-/// 18 s and of 6 minutes: Kafka answered other clients, and the member did not ask to join its group again for a minute and more.
-struct Stranded {
-    /// Set while partitions are lost and none has come back.
-    lost: bool,
-    /// Since when Kafka has answered all the time.
-    answers_since: Option<Instant>,
-    patience: Duration,
-}
-
-impl Stranded {
-    fn new() -> Self {
-        Self { lost: false, answers_since: None, patience: Duration::from_millis(limits::REJOIN_MILLIS_MIN) }
-    }
-
-    /// Whether to give the consumer up, now.
-    fn is_over(&mut self, now: Instant, kafka_answers: bool) -> bool {
-        if !(self.lost && kafka_answers) {
-            self.answers_since = None;
-            return false;
-        }
-        let since = *self.answers_since.get_or_insert(now);
-        let over = now.saturating_duration_since(since) >= self.patience;
-        if over {
-            self.answers_since = None;
-            self.patience = (self.patience * 2).min(Duration::from_millis(limits::REJOIN_MILLIS_MAX));
-        }
-        over
-    }
-}
-
-/// What the group coordinator decided, in order.
-enum Change {
-    Assign(Vec<Partition>),
-    Revoke { partitions: TopicPartitionList, lost: bool },
-    Failed(Fault),
-}
-
-/// librdkafka's callbacks. They only queue: the owner's thread acts on them at its next poll.
-#[derive(Default)]
-struct Events {
-    inner: Mutex<EventsInner>,
-}
-
-#[derive(Default)]
-struct EventsInner {
-    changes: VecDeque<Change>,
-    /// Where to read on in partitions that come back.
-    continue_at: BTreeMap<Partition, i64>,
-    closing: bool,
-}
-
-impl Events {
-    fn lock(&self) -> MutexGuard<'_, EventsInner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn push(&self, change: Change) {
-        self.lock().changes.push_back(change);
-    }
-}
-
-impl ClientContext for Events {
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
-        log_line(level, facility, line);
-    }
-
-    fn stats(&self, _: Statistics) {}
-
-    fn error(&self, error: KafkaError, reason: &str) {
-        // The same comes back from `poll`, as a `Fault`.
-        tracing::debug!(target: "kafka", %error, "consumer: {reason}");
-    }
-}
-
-impl ConsumerContext for Events {
-    /// Takes new partitions at their positions, paused until their bounds are known. Lets go of revoked ones only at
-    /// the owner's next poll, so that it can commit, unless they are lost or the consumer is closing (a `Drop` that waits for
-    /// an `incremental_unassign` which never comes hangs).
-    fn rebalance(&self, consumer: &BaseConsumer<Self>, error: RDKafkaRespErr, partitions: &mut TopicPartitionList) {
-        match error {
-            RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => self.assign(consumer, partitions),
-            RDKafkaRespErr::RD_KAFKA_RESP_ERR__REVOKE_PARTITIONS => {
-                let lost = consumer.assignment_lost();
-                if (lost || self.lock().closing)
-                    && let Err(error) = consumer.incremental_unassign(partitions)
-                {
-                    self.push(Change::Failed(Fault::of(&error, "giving up partitions")));
-                }
-                self.push(Change::Revoke { partitions: partitions.clone(), lost });
-            }
-            other => {
-                let code = Code::from(other);
-                self.push(Change::Failed(Fault::new(FaultKind::Passing, format!("rebalance: {code}"))));
-            }
-        }
-    }
-
-    fn commit_callback(&self, result: KafkaResult<()>, _: &TopicPartitionList) {
-        match result {
-            // Nothing to commit is no fault; it happens when two commits fall together.
-            Ok(()) | Err(KafkaError::ConsumerCommit(Code::NoOffset)) => {}
-            Err(error) => self.push(Change::Failed(Fault::of(&error, "committing"))),
-        }
-    }
-}
-
-impl Events {
-    fn assign(&self, consumer: &BaseConsumer<Self>, list: &TopicPartitionList) {
-        let mut positions = TopicPartitionList::new();
-        let mut partitions = Vec::new();
-        for element in list.elements() {
-            let Ok(partition) = u32::try_from(element.partition()).map(Partition) else { continue };
-            partitions.push(partition);
-            let offset = self.lock().continue_at.remove(&partition).map_or(Offset::Beginning, Offset::Offset);
-            if let Err(error) = positions.add_partition_offset(element.topic(), element.partition(), offset) {
-                self.push(Change::Failed(Fault::of(&error, "taking partitions")));
-            }
-        }
-        let taken = consumer.incremental_assign(&positions).and_then(|()| consumer.pause(&positions));
-        if let Err(error) = taken {
-            self.push(Change::Failed(Fault::of(&error, "taking partitions")));
-        }
-        self.push(Change::Assign(partitions));
-    }
 }
 
 impl JournalReader {
@@ -247,16 +142,17 @@ impl JournalReader {
             .set("heartbeat.interval.ms", (limits::GROUP_SESSION_MILLIS / 4).to_string())
             .set("isolation.level", "read_uncommitted");
         Ok(Self {
-            consumer: open(&config, topic)?,
+            consumer: Arc::new(open(&config, topic)?),
             topic: topic.to_owned(),
             embedded: cluster.is_embedded(),
-            arriving: VecDeque::new(),
-            announced: BTreeSet::new(),
+            look_ups: LookUps::default(),
+            announced: BTreeMap::new(),
             paused: BTreeSet::new(),
+            all_paused: false,
+            continue_at: BTreeMap::new(),
             commits: BTreeMap::new(),
             leaving: None,
             waiting: VecDeque::new(),
-            look_up_later: false,
             config,
             joined_at: instant(),
             spent: false,
@@ -264,8 +160,7 @@ impl JournalReader {
         })
     }
 
-    /// The next thing that happened, waited for up to `timeout` (look-ups of a new partition may take 2 s more). Call it at
-    /// least every few seconds: it also serves the group.
+    /// The next thing that happened, waited for up to `timeout`. Call it at least every few seconds: it also serves the group.
     pub fn poll(&mut self, timeout: Duration) -> ReaderItem {
         if let Some(item) = self.next_change() {
             return item;
@@ -273,7 +168,8 @@ impl JournalReader {
         if self.spent {
             return self.join_again(timeout);
         }
-        let polled = self.poll_once(timeout);
+        // An answer wakes nobody who waits for records.
+        let polled = self.poll_once(if self.look_ups.are_under_way() { timeout.min(ANSWER) } else { timeout });
         match (polled, self.next_change()) {
             (None, None) => ReaderItem::Idle,
             (Some(item), None) | (None, Some(item)) => item,
@@ -289,12 +185,12 @@ impl JournalReader {
     /// That spends the consumer, not the member: everything is given up as lost, and it joins again under its name.
     fn fault(&mut self, fault: Fault) -> ReaderItem {
         if fault.kind != FaultKind::Fatal {
-            return ReaderItem::Fault(fault);
+            return of_all(fault);
         }
         self.spend();
         let name = self.config.get("group.instance.id").unwrap_or_default();
         let text = format!("{fault}; joining the group again as {name}: if this repeats, another detector bears that name");
-        ReaderItem::Fault(Fault::new(FaultKind::Passing, text))
+        of_all(Fault::new(FaultKind::Passing, text))
     }
 
     /// Looks, once a second or so, whether this member is stranded: it lost its partitions, and Kafka, by what its owner's other clients
@@ -309,12 +205,10 @@ impl JournalReader {
     /// The consumer is of no use any more: everything is given up as lost.
     fn spend(&mut self) {
         self.spent = true;
-        self.arriving.clear();
-        self.paused.clear();
         self.leaving = None;
-        let lost = std::mem::take(&mut self.announced);
-        self.stranded.lost |= !lost.is_empty();
-        self.waiting.extend(lost.into_iter().map(|partition| ReaderItem::Revoked { partition, lost: true }));
+        let mut lost: BTreeSet<Partition> = std::mem::take(&mut self.look_ups).give_up().collect();
+        lost.extend(self.announced.keys());
+        self.gone(lost.into_iter().collect(), true);
     }
 
     fn join_again(&mut self, timeout: Duration) -> ReaderItem {
@@ -326,15 +220,10 @@ impl JournalReader {
         self.joined_at = instant();
         let consumer = match open(&self.config, &self.topic) {
             Ok(consumer) => consumer,
-            Err(fault) => return ReaderItem::Fault(fault),
+            Err(fault) => return of_all(fault),
         };
-        let continue_at = {
-            let mut events = self.consumer.context().lock();
-            events.closing = true;
-            std::mem::take(&mut events.continue_at)
-        };
-        consumer.context().lock().continue_at = continue_at;
-        let spent = std::mem::replace(&mut self.consumer, consumer);
+        self.consumer.context().close();
+        let spent = std::mem::replace(&mut self.consumer, Arc::new(consumer));
         self.spent = false;
         // Closing waits for what a broker owes, maybe for long: by itself, unless there is no thread to be had.
         let closing = std::thread::Builder::new().name("kafka-closing".to_owned()).spawn(move || drop(spent));
@@ -346,19 +235,35 @@ impl JournalReader {
 
     /// One look at the consumer: a record, a fault, or nothing.
     fn poll_once(&mut self, timeout: Duration) -> Option<ReaderItem> {
-        match self.consumer.poll(timeout)? {
-            Ok(message) => {
-                let item = record(&message, self.embedded);
-                // A record that cannot be used is a stop, never a skip: nothing after it is yielded.
-                let stopped =
-                    matches!(item, ReaderItem::Fault(_)).then(|| u32::try_from(message.partition()).ok().map(Partition));
-                if let Some(Err(fault)) = stopped.flatten().map(|partition| self.pause(partition)) {
-                    self.waiting.push_back(ReaderItem::Fault(fault));
+        let message = match self.consumer.poll(timeout)? {
+            Ok(message) => message,
+            Err(error) => {
+                if error.rdkafka_error_code() == Some(Code::AutoOffsetReset) {
+                    // It does not say which one.
+                    for partition in self.announced.keys() {
+                        self.look_ups.ask(*partition);
+                    }
                 }
-                Some(item)
+                return Some(self.fault(Fault::of(&error, &format!("reading {}", self.topic))));
             }
-            Err(error) => Some(self.fault(Fault::of(&error, &format!("reading {}", self.topic)))),
+        };
+        let partition = Partition(u32::try_from(message.partition()).ok()?);
+        let (offset, item) = (message.offset(), record(partition, &message, self.embedded));
+        drop(message);
+        let next = self.announced.get_mut(&partition)?;
+        if offset < *next {
+            // An answer to where the log begins, on its way while we went elsewhere, takes librdkafka back there.
+            return None;
         }
+        if let ReaderItem::Fault { .. } = item {
+            // A record that cannot be used is a stop, never a skip: nothing after it is yielded.
+            if let Err(fault) = self.pause(partition) {
+                self.waiting.push_back(of_one(partition, fault));
+            }
+        } else {
+            *next = offset + 1;
+        }
+        Some(item)
     }
 
     /// Notes for the group that everything of the partition below `next_offset` is done. Returns at once, and nothing tells of a
@@ -414,6 +319,30 @@ impl JournalReader {
         }
     }
 
+    /// Stops yielding records until [`JournalReader::resume_all`]; the group is served. What was fetched already is fetched again.
+    ///
+    /// # Errors
+    /// A [`Fault`] if not all could be paused.
+    pub fn pause_all(&mut self) -> Result<(), Fault> {
+        if std::mem::replace(&mut self.all_paused, true) {
+            return Ok(());
+        }
+        self.announced.keys().try_for_each(|partition| self.pause_raw(*partition))
+    }
+
+    /// Goes on where [`JournalReader::pause_all`] stopped, but for what is paused by itself.
+    ///
+    /// # Errors
+    /// A [`Fault`] if not all could be resumed.
+    pub fn resume_all(&mut self) -> Result<(), Fault> {
+        if !std::mem::replace(&mut self.all_paused, false) {
+            // Resumed without having been paused, librdkafka fetches all anew.
+            return Ok(());
+        }
+        let paused = |partition: &&Partition| !self.paused.contains(partition);
+        self.announced.keys().filter(paused).try_for_each(|partition| self.resume_raw(*partition))
+    }
+
     /// Stops yielding this partition's records until [`JournalReader::resume`]; the others go on.
     ///
     /// # Errors
@@ -429,7 +358,7 @@ impl JournalReader {
     /// A [`Fault`] if the partition is not ours.
     pub fn resume(&mut self, partition: Partition) -> Result<(), Fault> {
         self.paused.remove(&partition);
-        self.resume_raw(partition)
+        if self.all_paused { Ok(()) } else { self.resume_raw(partition) }
     }
 
     fn pause_raw(&self, partition: Partition) -> Result<(), Fault> {
@@ -448,36 +377,59 @@ impl JournalReader {
 
     /// After `Revoked`: should the partition come back to this reader, its records follow from `next_offset` instead of from the
     /// log's start. For an owner that keeps the machine in memory: a machine is a function of the journal before that offset,
-    /// whoever else read it meanwhile. Without this call an outage longer than the session costs a replay. Good for one return.
-    pub fn continue_at(&self, partition: Partition, next_offset: i64) {
-        self.consumer.context().lock().continue_at.insert(partition, next_offset);
+    /// whoever else read it meanwhile. Without this call an outage longer than the session costs a replay. Good until it is announced again:
+    /// `Assigned` says what came of it.
+    pub fn continue_at(&mut self, partition: Partition, next_offset: i64) {
+        self.continue_at.insert(partition, next_offset);
     }
 
-    /// The next thing to say that is not fresh from a poll: what waits, then arrivals, then the group's changes.
+    /// The next thing to say that is not fresh from a poll: what waits, then the group's changes, then what was looked up.
     fn next_change(&mut self) -> Option<ReaderItem> {
         loop {
             if let Some(item) = self.waiting.pop_front() {
                 return Some(item);
             }
+            if self.spent {
+                // What its group said last to that consumer concerns nobody any more.
+                return None;
+            }
             self.let_go();
-            let Some(change) = self.consumer.context().lock().changes.pop_front() else { break };
+            let Some(change) = self.consumer.context().next() else { break };
             match change {
-                Change::Failed(fault) => return Some(ReaderItem::Fault(fault)),
+                Change::Failed(fault) => return Some(of_all(fault)),
+                Change::Assign(partitions) if partitions.is_empty() => return Some(ReaderItem::Joined),
                 Change::Assign(partitions) => {
-                    if !partitions.is_empty() {
-                        self.stranded = Stranded::new();
+                    self.stranded = Stranded::new();
+                    for partition in partitions {
+                        self.look_ups.ask(partition);
                     }
-                    self.arriving.extend(partitions);
                 }
                 Change::Revoke { partitions, lost } => self.revoke(partitions, lost),
             }
         }
-        if std::mem::take(&mut self.look_up_later) { None } else { self.arrive() }
+        while let Some((partition, found)) = self.look_ups.next(&self.consumer, &self.topic) {
+            let item = match found {
+                Ok(bounds) => self.found(partition, bounds),
+                Err(fault) => Err(fault),
+            };
+            match item {
+                Ok(None) => {}
+                Ok(Some(item)) => return Some(item),
+                Err(fault) => {
+                    self.look_ups.ask_again(partition);
+                    return Some(of_one(partition, fault));
+                }
+            }
+        }
+        None
     }
 
     /// Lets go of what was announced as revoked at the poll before.
     fn let_go(&mut self) {
         let Some(list) = self.leaving.take() else { return };
+        for partition in partitions_of(&list) {
+            self.commits.remove(&partition);
+        }
         if let Err(error) = self.consumer.incremental_unassign(&list) {
             // Lost in the meantime: then the group has unassigned them already.
             tracing::warn!(target: "kafka", %error, "giving up partitions");
@@ -485,69 +437,65 @@ impl JournalReader {
     }
 
     fn revoke(&mut self, revoked: TopicPartitionList, lost: bool) {
-        for partition in revoked.elements().iter().filter_map(|element| u32::try_from(element.partition()).ok()).map(Partition) {
-            self.arriving.retain(|other| *other != partition);
-            self.paused.remove(&partition);
-            if self.announced.remove(&partition) {
-                self.waiting.push_back(ReaderItem::Revoked { partition, lost });
-                self.stranded.lost |= lost;
-            }
-        }
+        self.gone(partitions_of(&revoked), lost);
         if !lost {
             self.leaving = Some(revoked);
         }
     }
 
-    /// Looks up the bounds of one new partition and lets its records flow.
-    fn arrive(&mut self) -> Option<ReaderItem> {
-        let partition = *self.arriving.front()?;
-        match self.bounds(partition) {
-            Ok(item) => {
-                self.arriving.pop_front();
-                self.announced.insert(partition);
-                if !self.paused.contains(&partition)
-                    && let Err(fault) = self.resume_raw(partition)
-                {
-                    self.waiting.push_back(ReaderItem::Fault(fault));
-                }
-                Some(item)
-            }
-            Err(fault) => {
-                // To the back: one that cannot be looked up must not keep the others.
-                self.arriving.rotate_left(1);
-                self.look_up_later = true;
-                Some(ReaderItem::Fault(fault))
+    /// Forgets partitions, and says so.
+    fn gone(&mut self, partitions: Vec<Partition>, lost: bool) {
+        if partitions.is_empty() {
+            return;
+        }
+        for partition in &partitions {
+            self.look_ups.forget(*partition);
+            self.announced.remove(partition);
+            self.paused.remove(partition);
+            if lost {
+                self.commits.remove(partition);
             }
         }
+        self.stranded.lost |= lost;
+        self.waiting.push_back(ReaderItem::Revoked { partitions, lost });
     }
 
-    fn bounds(&self, partition: Partition) -> Result<ReaderItem, Fault> {
-        let doing = || format!("looking up the bounds of {} {partition}", self.topic);
-        let (log_start, end) =
-            self.consumer.fetch_watermarks(&self.topic, raw(partition), LOOK_UP).map_err(|error| Fault::of(&error, &doing()))?;
-        let committed =
-            self.consumer.committed_offsets(self.list_of(partition), LOOK_UP).map_err(|error| Fault::of(&error, &doing()))?;
-        let committed = committed.elements().first().and_then(|element| match element.offset() {
-            Offset::Offset(offset) => Some(offset),
-            Offset::Beginning | Offset::End | Offset::Stored | Offset::Invalid | Offset::OffsetTail(_) => None,
-        });
-        Ok(ReaderItem::Assigned { partition, log_start, committed, end })
+    /// What a look-up has found: a new partition's records may flow, or an old one's cannot.
+    fn found(&mut self, partition: Partition, bounds: Bounds) -> Result<Option<ReaderItem>, Fault> {
+        let Bounds { log_start, end, committed } = bounds;
+        let within = log_start..=end;
+        if let Some(next) = self.announced.get(&partition) {
+            let text = format!(
+                "the journal's partition {partition} no longer holds offset {next}, the next to be read: it holds {log_start} to {end}. Restart \
+                 this detector, which then reads what is there"
+            );
+            return Ok((!within.contains(next)).then(|| of_one(partition, Fault::new(FaultKind::Lasting, text))));
+        }
+        let continues_at = self.continue_at.get(&partition).copied().filter(|offset| within.contains(offset));
+        let place = continues_at.map_or(Offset::Beginning, Offset::Offset);
+        let doing = || format!("going to offset {} of {} {partition}", continues_at.unwrap_or(log_start), self.topic);
+        self.consumer.seek(&self.topic, raw(partition), place, SEEK).map_err(|error| Fault::of(&error, &doing()))?;
+        if !self.all_paused {
+            self.resume_raw(partition)?;
+        }
+        self.continue_at.remove(&partition);
+        // Where it begins at the beginning, that may have moved since.
+        self.announced.insert(partition, continues_at.unwrap_or(log_start));
+        Ok(Some(ReaderItem::Assigned { partition, log_start, committed, end, continues_at }))
     }
 }
 
 impl Drop for JournalReader {
     fn drop(&mut self) {
         self.let_go();
-        let mut events = self.consumer.context().lock();
-        events.closing = true;
-        let unanswered: Vec<Change> = events.changes.drain(..).collect();
-        drop(events);
-        for change in unanswered {
+        self.consumer.context().close();
+        while let Some(change) = self.consumer.context().next() {
             if let Change::Revoke { partitions, lost: false } = change {
                 self.leaving = Some(partitions);
                 self.let_go();
             }
         }
+        self.look_ups.wait();
     }
 }
 
@@ -564,11 +512,23 @@ fn instant() -> Instant {
     Instant::now()
 }
 
+fn of_all(fault: Fault) -> ReaderItem {
+    ReaderItem::Fault { partition: None, fault }
+}
+
+fn of_one(partition: Partition, fault: Fault) -> ReaderItem {
+    ReaderItem::Fault { partition: Some(partition), fault }
+}
+
+fn partitions_of(list: &TopicPartitionList) -> Vec<Partition> {
+    list.elements().iter().filter_map(|element| u32::try_from(element.partition()).ok()).map(Partition).collect()
+}
+
 fn raw(partition: Partition) -> i32 {
     i32::try_from(partition.0).unwrap_or(i32::MAX)
 }
 
-fn record(message: &rdkafka::message::BorrowedMessage<'_>, embedded: bool) -> ReaderItem {
+fn record(partition: Partition, message: &rdkafka::message::BorrowedMessage<'_>, embedded: bool) -> ReaderItem {
     let appended_at = match message.timestamp() {
         Timestamp::LogAppendTime(millis) => millis,
         Timestamp::CreateTime(millis) if embedded => millis,
@@ -579,11 +539,11 @@ fn record(message: &rdkafka::message::BorrowedMessage<'_>, embedded: bool) -> Re
                 message.partition(),
                 message.offset()
             );
-            return ReaderItem::Fault(Fault::new(FaultKind::Lasting, text));
+            return of_one(partition, Fault::new(FaultKind::Lasting, text));
         }
     };
     ReaderItem::Record {
-        partition: Partition(u32::try_from(message.partition()).unwrap_or_default()),
+        partition,
         offset: message.offset(),
         appended_at: AppendMillis::new(appended_at),
         key: message.key().unwrap_or_default().to_vec(),

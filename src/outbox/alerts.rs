@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::alert::{Alert, CentreMessage, Kind, Stage};
 use crate::clock;
@@ -16,6 +17,8 @@ use crate::runbook::Entry;
 const PART: &str = "alerts writer";
 /// And that of what is in the journal alone.
 const LET_GO: &str = "alerts let go";
+/// How often it is looked whether partitions that are given up owe alerts still.
+const FLUSH_LOOK: Duration = Duration::from_millis(5);
 
 /// Which record of which partition an alert came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +29,8 @@ struct Origin {
     /// Append time of that record.
     caused_at: i64,
     written_at: i64,
+    /// Its topic refuses: nobody knows when it will be stored.
+    held: bool,
 }
 
 /// What a ticket stands for.
@@ -77,7 +82,8 @@ impl AlertWriter {
         let topic = self.topics.of(&if shadow { Topic::Shadow(centre) } else { Topic::Alerts(centre) });
         let key = alert.key().to_owned();
         // A revision of the machine is made at its record's append time.
-        let origin = Origin { partition, offset, kind: alert.kind, caused_at: alert.changed_at, written_at: now_millis };
+        let (kind, caused_at) = (alert.kind, alert.changed_at);
+        let origin = Origin { partition, offset, kind, caused_at, written_at: now_millis, held: false };
         let payload = CentreMessage::Alert(Box::new(alert)).to_json();
         let record = Outgoing { topic, partition: None, key, payload, keep: Keep::WhileRoom };
         let ticket = self.ticket();
@@ -106,8 +112,7 @@ impl AlertWriter {
         while let Some(Delivery { ticket, topic, outcome, .. }) = self.deliveries.try_next() {
             match outcome {
                 Outcome::Stored => self.stored(ticket),
-                // It waits for its topic to come back; `look` says so.
-                Outcome::Held(reason) => metrics::kafka_held("detect", reason.as_str()),
+                Outcome::Held(reason) => self.held(ticket, reason),
                 Outcome::LetGo(reason) => self.let_go(ticket, &topic, reason),
                 Outcome::Refused(reason) => self.refused(ticket, &topic, reason),
             }
@@ -135,6 +140,14 @@ impl AlertWriter {
             }
             Some(Sent::Alert(origin)) => metrics::alert_stored(origin.kind, clock::wall_millis() - origin.caused_at),
             None => {}
+        }
+    }
+
+    /// It waits for its topic to come back; `look` says so.
+    fn held(&mut self, ticket: Ticket, reason: RefusedReason) {
+        metrics::kafka_held("detect", reason.as_str());
+        if let Some(Sent::Alert(origin)) = self.sent.get_mut(&ticket) {
+            origin.held = true;
         }
     }
 
@@ -166,7 +179,8 @@ impl AlertWriter {
             *oldest = origin;
         }
         let why = format!(
-            "{topic} refuses more than is kept in memory ({reason}); the rest is in the journal. Mend the topic, then restart: alerts are written              from there",
+            "{topic} refuses more than is kept in memory ({reason}); the rest is in the journal. Mend the topic, then restart: alerts are written \
+             from there",
             reason = reason.as_str()
         );
         self.health.not_ready(LET_GO, Entry::KafkaRefuses, why);
@@ -217,13 +231,30 @@ impl AlertWriter {
         clippy::disallowed_methods,
         reason = "past the limit there is nothing else to do, and nobody says when there is room"
     )]
-    pub(super) fn wait(&mut self, within: std::time::Duration) {
+    pub(super) fn wait(&mut self, within: Duration) {
         std::thread::sleep(within);
         self.settle();
     }
 
+    /// Waits until Kafka has every alert of these partitions, but for those whose topic refuses, for a bounded time. What others wait for,
+    /// and beats, hold up nobody who gives a partition up.
+    pub(super) fn flush_of(&mut self, partitions: &[Partition], within_millis: i64) {
+        let deadline = clock::steady_millis() + within_millis;
+        self.settle();
+        while self.owes(partitions) && clock::steady_millis() < deadline {
+            self.wait(FLUSH_LOOK);
+        }
+    }
+
+    fn owes(&self, partitions: &[Partition]) -> bool {
+        self.sent.values().any(|sent| match sent {
+            Sent::Alert(origin) => !origin.held && partitions.contains(&origin.partition),
+            Sent::Beat(_) => false,
+        })
+    }
+
     /// Waits until Kafka has everything, for a bounded time.
-    pub(super) fn flush(&mut self, within: std::time::Duration) -> bool {
+    pub(super) fn flush(&mut self, within: Duration) -> bool {
         let flushed = self.writer.flush(within);
         self.settle();
         flushed
@@ -231,8 +262,20 @@ impl AlertWriter {
 }
 
 #[cfg(test)]
+impl AlertWriter {
+    /// Writes to `topic` what stands for an alert that the record at `offset` brought about.
+    pub(super) fn stand_in(&mut self, topic: &str, partition: Partition, offset: i64) {
+        let origin = Origin { partition, offset, kind: Kind::Duress, caused_at: 0, written_at: 0, held: false };
+        let ticket = self.ticket();
+        self.sent.insert(ticket, Sent::Alert(origin));
+        let (topic, payload) = (Arc::from(topic), b"x".to_vec());
+        self.writer.write(ticket, Outgoing { topic, partition: None, key: "d".into(), payload, keep: Keep::WhileRoom });
+    }
+}
+
+#[cfg(test)]
 mod tests {
-    use std::time::{Duration, Instant};
+    use std::time::Instant;
 
     use rdkafka::mocking::MockCluster;
     use rdkafka::producer::DefaultProducerContext;
@@ -265,10 +308,7 @@ mod tests {
 
     /// An alert that the record at `offset` brought about, to the topic that refuses.
     fn alert(alerts: &mut AlertWriter, offset: i64) {
-        let origin = Origin { partition: Partition(0), offset, kind: Kind::Duress, caused_at: 0, written_at: 0 };
-        let ticket = alerts.ticket();
-        alerts.sent.insert(ticket, Sent::Alert(origin));
-        alerts.writer.write(ticket, beat("refuses", Keep::WhileRoom).1);
+        alerts.stand_in("refuses", Partition(0), offset);
     }
 
     #[test]
@@ -295,6 +335,30 @@ mod tests {
         let oldest_kept = limits::WRITER_PENDING_MAX - limits::WRITER_HELD_MAX;
         assert_eq!(alerts.committable(Partition(0), 1_000_000), i64::try_from(oldest_kept).unwrap());
         assert!(!says(&health));
+    }
+
+    #[test]
+    fn whoever_gives_a_partition_up_waits_for_what_that_one_owes() {
+        let (mock, mut alerts, _) = alerts();
+        mock.create_topic("silent", 1, 1).unwrap();
+        mock.partition_leader("silent", 0, None).unwrap();
+        alerts.stand_in("silent", Partition(1), 7);
+        alerts.stand_in("takes", Partition(2), 8);
+        alerts.stand_in("refuses", Partition(3), 9);
+        let took = |alerts: &mut AlertWriter, partitions: &[u32], within_millis| {
+            let partitions: Vec<Partition> = partitions.iter().copied().map(Partition).collect();
+            let began = clock::steady_millis();
+            alerts.flush_of(&partitions, within_millis);
+            clock::steady_millis() - began
+        };
+        assert!(took(&mut alerts, &[2], 20_000) < 10_000);
+        assert_eq!(alerts.committable(Partition(2), 9), 9, "it is stored, whatever others wait for");
+        assert!(took(&mut alerts, &[3], 20_000) < 15_000, "what is refused is not waited for");
+        assert!(took(&mut alerts, &[1, 2], 300) >= 300);
+        assert_eq!(alerts.committable(Partition(1), 9), 7);
+        mock.partition_leader("silent", 0, Some(1)).unwrap();
+        took(&mut alerts, &[1, 2], 20_000);
+        assert_eq!(alerts.committable(Partition(1), 9), 9);
     }
 
     #[test]

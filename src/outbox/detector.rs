@@ -1,6 +1,6 @@
 //! The detector's loop: journal in, machines, alerts out. One thread; nothing in here waits for long.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,6 +30,9 @@ use crate::time::AppendMillis;
 const PART: &str = "detector";
 /// How long one look at Kafka may take: the grain of everything that is done once a second.
 const TURN: Duration = Duration::from_millis(50);
+/// Where the alerts have no room for so long, reading pauses and the group is served. Not at once: what was fetched would be fetched again, and
+/// a replay fills the room again and again.
+const FULL_MILLIS: i64 = 1_000;
 
 /// What a detector stands on.
 pub struct DetectorParts {
@@ -64,16 +67,7 @@ pub fn detect(parts: DetectorParts) -> Result<(), Fault> {
     let client_id = format!("lonewatch-{}", parts.settings.name);
     let (writer, deliveries) = Writer::open(&parts.cluster, &client_id, Urgency::Duress, parts.partitions)?;
     let alerts = AlertWriter::new(writer, deliveries, Arc::clone(&parts.topics), parts.health.clone());
-    let mut detector = Detector {
-        alerts,
-        owned: BTreeMap::new(),
-        parked: BTreeMap::new(),
-        actions: Actions::default(),
-        next_metronome: 0,
-        next_heartbeat: 0,
-        next_commit: 0,
-        parts,
-    };
+    let mut detector = Detector::new(parts, alerts);
     detector.parts.health.not_ready(PART, Entry::DetectorGroup, "joining the group");
     while !detector.parts.ending.now() {
         let mut reader = detector.join()?;
@@ -81,6 +75,7 @@ pub fn detect(parts: DetectorParts) -> Result<(), Fault> {
             if !detector.turn(&mut reader) {
                 detector.owned.clear();
                 detector.parked.clear();
+                detector.read_again(|_| true);
                 break;
             }
         }
@@ -98,6 +93,10 @@ struct Detector {
     owned: BTreeMap<Partition, Owned>,
     /// Machines of partitions that were lost without notice.
     parked: BTreeMap<Partition, Owned>,
+    /// Partitions that are not read for a fault of Kafka; none for one that may concern them all.
+    unread: BTreeSet<Option<Partition>>,
+    /// Since when the alerts have no room; on the steady clock.
+    full_since: Option<i64>,
     actions: Actions,
     next_metronome: i64,
     next_heartbeat: i64,
@@ -105,6 +104,21 @@ struct Detector {
 }
 
 impl Detector {
+    fn new(parts: DetectorParts, alerts: AlertWriter) -> Self {
+        Self {
+            parts,
+            alerts,
+            owned: BTreeMap::new(),
+            parked: BTreeMap::new(),
+            unread: BTreeSet::new(),
+            full_since: None,
+            actions: Actions::default(),
+            next_metronome: 0,
+            next_heartbeat: 0,
+            next_commit: 0,
+        }
+    }
+
     fn join(&self) -> Result<JournalReader, Fault> {
         let member = GroupMember { group: self.parts.settings.group.clone(), name: self.parts.settings.name.clone() };
         JournalReader::join(&self.parts.cluster, &self.parts.topics.journal(), &member)
@@ -113,31 +127,68 @@ impl Detector {
     /// One turn: what Kafka says, what waits, what is due. False where the reader is spent.
     fn turn(&mut self, reader: &mut JournalReader) -> bool {
         self.alerts.settle();
-        if self.alerts.has_room() {
-            match reader.poll(TURN) {
-                ReaderItem::Record { partition, offset, appended_at, payload, .. } => {
-                    self.read(reader, partition, offset, appended_at, &payload);
-                }
-                ReaderItem::Assigned { partition, log_start, committed, end } => {
-                    self.assigned(reader, partition, log_start, committed, end);
-                }
-                ReaderItem::Revoked { partition, lost } => self.revoked(reader, partition, lost),
-                ReaderItem::Idle => {}
-                ReaderItem::Fault(fault) => {
-                    if !self.fault(&fault) {
-                        return false;
-                    }
-                }
-            }
-        } else {
+        if !self.may_read(reader) {
             self.alerts.wait(TURN);
+        } else if !self.poll(reader) {
+            return false;
         }
         self.waiting(reader);
         self.beats(reader);
         true
     }
 
-    fn assigned(&mut self, reader: &mut JournalReader, partition: Partition, log_start: i64, committed: Option<i64>, end: i64) {
+    /// Whether to ask the reader for more: not while the alerts have no room. Where that lasts, reading pauses instead, so that the group hears
+    /// from this detector and others can take its partitions.
+    fn may_read(&mut self, reader: &mut JournalReader) -> bool {
+        let now = clock::steady_millis();
+        let moved = if self.alerts.has_room() {
+            if self.full_since.take().is_none_or(|since| now - since < FULL_MILLIS) {
+                return true;
+            }
+            tracing::info!("the alerts have room again: reading goes on");
+            reader.resume_all()
+        } else {
+            let since = *self.full_since.get_or_insert(now);
+            if now - since < FULL_MILLIS {
+                return false;
+            }
+            reader.pause_all()
+        };
+        if let Err(fault) = moved {
+            tracing::warn!(%fault, "cannot pause or resume");
+        }
+        true
+    }
+
+    /// What Kafka says. False where the reader is spent.
+    fn poll(&mut self, reader: &mut JournalReader) -> bool {
+        match reader.poll(TURN) {
+            ReaderItem::Record { partition, offset, appended_at, payload, .. } => {
+                if !self.unread.is_empty() {
+                    self.read_again(|unread| unread.is_none_or(|unread| unread == partition));
+                }
+                self.read(reader, partition, offset, appended_at, &payload);
+            }
+            ReaderItem::Joined => self.say_state(),
+            ReaderItem::Assigned { partition, log_start, committed, end, continues_at } => {
+                self.read_again(|unread| unread.is_none_or(|unread| unread == partition));
+                self.assigned(reader, partition, (log_start, committed, end), continues_at);
+            }
+            ReaderItem::Revoked { partitions, lost } => self.revoked(reader, &partitions, lost),
+            ReaderItem::Idle => {}
+            ReaderItem::Fault { partition, fault } => return self.fault(partition, &fault),
+        }
+        true
+    }
+
+    fn assigned(
+        &mut self,
+        reader: &mut JournalReader,
+        partition: Partition,
+        bounds: (i64, Option<i64>, i64),
+        continues_at: Option<i64>,
+    ) {
+        let (log_start, committed, end) = bounds;
         if log_start > 0 {
             tracing::warn!(
                 %partition, log_start,
@@ -152,9 +203,18 @@ impl Detector {
                 tracing::info!(%partition, records = end - log_start, "the group has no offset: alerts are written from the journal's start");
             }
         }
-        let bounds = (log_start, committed, end);
-        let parked = self.parked.remove(&partition).filter(|parked| parked.machine.next_offset() >= log_start);
-        let owned = if let Some(parked) = parked {
+        let parked = self.parked.remove(&partition);
+        if let Some(parked) = &parked
+            && continues_at.is_none()
+        {
+            let next_offset = parked.machine.next_offset();
+            tracing::error!(
+                %partition, next_offset, log_start, end,
+                "the journal no longer holds the offset at which this partition's machine would go on: it is replayed from the log's start. \
+                 Beyond the end: Kafka has lost records that it had acknowledged"
+            );
+        }
+        let owned = if let Some(parked) = parked.filter(|parked| continues_at == Some(parked.machine.next_offset())) {
             let owned = parked.returned(bounds, clock::wall_millis());
             self.alerts.let_go_below(partition, owned.emit_from);
             owned
@@ -188,34 +248,51 @@ impl Detector {
         }
     }
 
-    fn revoked(&mut self, reader: &mut JournalReader, partition: Partition, lost: bool) {
+    fn revoked(&mut self, reader: &mut JournalReader, partitions: &[Partition], lost: bool) {
         if !lost {
-            self.alerts.flush(Duration::from_millis(limits::GIVE_UP_MILLIS));
-            self.commit(reader, partition);
+            self.alerts.flush_of(partitions, limits::GIVE_UP_MILLIS.cast_signed());
+            for partition in partitions {
+                self.commit(reader, *partition);
+            }
             reader.wait_for_commits(Duration::from_millis(limits::GIVE_UP_MILLIS));
-            self.alerts.forget_let_go(partition);
         }
-        let owned = self.owned.remove(&partition);
-        if let Some(owned) = owned.filter(|owned| lost && !owned.stopped) {
-            // Kafka was away for longer than the session: most likely the partition comes back, and nothing need be replayed.
-            reader.continue_at(partition, owned.machine.next_offset());
-            self.parked.insert(partition, owned);
+        for partition in partitions.iter().copied() {
+            let owned = self.owned.remove(&partition);
+            if !lost && owned.is_some() {
+                self.alerts.forget_let_go(partition);
+            }
+            if let Some(owned) = owned.filter(|owned| lost && !owned.stopped) {
+                // Kafka was away for longer than the session: most likely the partition comes back, and nothing need be replayed.
+                reader.continue_at(partition, owned.machine.next_offset());
+                self.parked.insert(partition, owned);
+            }
+            self.parts.health.gone(&format!("partition {partition}"));
+            tracing::info!(%partition, lost, "partition given up");
         }
-        self.parts.health.gone(&format!("partition {partition}"));
-        tracing::info!(%partition, lost, "partition given up");
+        self.read_again(|unread| unread.is_some_and(|unread| partitions.contains(&unread)));
         self.say_state();
     }
 
     /// True where reading goes on.
-    fn fault(&self, fault: &Fault) -> bool {
+    fn fault(&mut self, partition: Option<Partition>, fault: &Fault) -> bool {
         match fault.kind {
-            FaultKind::Passing => tracing::debug!(%fault, "reading the journal"),
-            FaultKind::Lasting => self.parts.health.not_ready(PART, Entry::DetectorGroup, fault.to_string()),
+            FaultKind::Passing if partition.is_none() => tracing::debug!(%fault, "reading the journal"),
+            FaultKind::Passing | FaultKind::Lasting => {
+                self.unread.insert(partition);
+                self.parts.health.not_ready(&part_of(partition), Entry::DetectorGroup, fault.to_string());
+            }
             FaultKind::Fatal => {
                 self.parts.health.not_ready(PART, Entry::DetectorGroup, format!("{fault}; joining anew"));
             }
         }
         fault.kind != FaultKind::Fatal
+    }
+
+    /// These faults are over.
+    fn read_again(&mut self, is_over: impl Fn(Option<Partition>) -> bool) {
+        for partition in self.unread.extract_if(.., |partition| is_over(*partition)) {
+            self.parts.health.gone(&part_of(partition));
+        }
     }
 
     fn read(&mut self, reader: &mut JournalReader, partition: Partition, offset: i64, appended_at: AppendMillis, payload: &[u8]) {
@@ -377,6 +454,11 @@ impl Detector {
     }
 }
 
+/// The part in `/readyz` of what keeps a partition, or nobody knows which, from being read.
+fn part_of(partition: Option<Partition>) -> String {
+    partition.map_or_else(|| "reading the journal".to_owned(), |partition| format!("reading partition {partition}"))
+}
+
 /// Whether something periodic is due, and when next. A clock that was set back must not stop it.
 const fn due(next: &mut i64, now_millis: i64, period_millis: i64) -> bool {
     let due = now_millis >= *next || *next - now_millis > period_millis;
@@ -400,14 +482,4 @@ fn replayed(owned: &mut Owned, offset: i64) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_clock_that_is_set_back_stops_no_metronome() {
-        let mut next = 0;
-        assert!(due(&mut next, 10_000, 1_000) && !due(&mut next, 10_999, 1_000) && due(&mut next, 11_000, 1_000));
-        assert!(due(&mut next, 5_000, 1_000), "set back by 6 s");
-        assert!(!due(&mut next, 5_500, 1_000) && due(&mut next, 6_000, 1_000));
-    }
-}
+mod tests;
