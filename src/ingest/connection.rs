@@ -8,7 +8,7 @@ use std::time::Duration;
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{
     Connect, ConnectProperties, Disconnect, DisconnectReasonCode, Filter as Subscription, Login, Packet, PubAck, PubAckReason,
-    Publish, RetainForwardRule, Subscribe, SubscribeReasonCode,
+    Publish, RetainForwardRule, Subscribe, SubscribeReasonCode, Unsubscribe,
 };
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -189,6 +189,11 @@ impl Connection {
             retain_forward_rule: RetainForwardRule::Never,
         });
         self.ask(Packet::Subscribe(Subscribe::new_many(filters, None)), "subscribe")
+    }
+
+    /// Takes filters out of the session, if it has them. The answer says nothing that anybody needs.
+    pub(super) fn unsubscribe(&self, filters: Vec<String>) -> Result<(), Trouble> {
+        self.ask(Packet::Unsubscribe(Unsubscribe { filters, ..Unsubscribe::default() }), "unsubscribe")
     }
 
     fn ask(&self, packet: Packet, doing: &str) -> Result<(), Trouble> {

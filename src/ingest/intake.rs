@@ -6,11 +6,12 @@ use std::sync::Arc;
 
 use crate::alert::{CentreMessage, Lane};
 use crate::config::{FeedSettings, Identity, Source};
-use crate::device::mqtt_topic::Named;
+use crate::device::mqtt_topic::{self, Named};
 use crate::device::{Content, Decoded, Decoder, NativePress, Reject, RejectReason, Report};
 use crate::ids::{self, CentreName, DeviceId, EventId, Incarnation, IngesterName, Origin, ProbeRef};
 use crate::journal::{self, Counted, MessageContent, MessageRecord, Press, Record};
 use crate::kafka::{Keep, Outgoing, TopicNames};
+use crate::limits;
 use crate::rulebook::Rulebook;
 use crate::time::IngestMillis;
 
@@ -73,7 +74,11 @@ pub(super) struct Receipt {
 /// What a message is, before it is read.
 pub(super) enum Told<'a> {
     Probe { source: usize, probe: Probe, ingester: IngesterName },
-    Message { source: &'a Source, id: Result<DeviceId, DeviceId> },
+    /// A probe on the way of a filter that this lane does not have: of a mirror with another configuration, or of our own former one, whose
+    /// subscription the session still holds. It proves nothing, and is nobody's press.
+    StrayProbe,
+    /// It is a message of a filter, or of none where the session still holds a subscription that the configuration has no more.
+    Message { source: &'a Source, id: Result<DeviceId, DeviceId>, is_of_a_filter: bool },
 }
 
 impl Post {
@@ -84,25 +89,26 @@ impl Post {
 
     /// Whom a message names. An id that is none is replaced by one of ours; a probe's topic with another payload is such a one.
     pub(super) fn tell<'a>(&'a self, mqtt_topic: &str, payload: &[u8]) -> Told<'a> {
-        let mut first = None;
-        for (i, source) in self.sources().enumerate() {
-            first = first.or(Some(source));
-            match source.filter.named(mqtt_topic) {
-                Some(Named::Probe(ingester)) => {
-                    if let Some(probe) = Probe::parse(payload) {
-                        return Told::Probe { source: i, probe, ingester };
-                    }
-                    return Told::Message { source, id: Err(DeviceId::for_illegal(mqtt_topic.as_bytes())) };
-                }
-                Some(Named::Device(text)) => {
-                    let id = DeviceId::parse(&text).map_err(|_| DeviceId::for_illegal(text.as_bytes()));
-                    return Told::Message { source, id };
-                }
-                None => {}
+        if let Some(probe) = Probe::parse(payload).filter(|_| mqtt_topic::bears_a_probe(mqtt_topic)) {
+            // Before any filter takes it for a device: a wider filter captures more of its levels.
+            let ours = self.sources().enumerate().find_map(|(source, of)| match of.filter.named(mqtt_topic)? {
+                Named::Probe(ingester) => Some(Told::Probe { source, probe, ingester }),
+                Named::Device(_) => None,
+            });
+            return ours.unwrap_or(Told::StrayProbe);
+        }
+        match self.sources().find_map(|source| Some((source, source.filter.named(mqtt_topic)?))) {
+            Some((source, Named::Device(text))) => {
+                let id = DeviceId::parse(&text).map_err(|_| DeviceId::for_illegal(text.as_bytes()));
+                Told::Message { source, id, is_of_a_filter: true }
+            }
+            named => {
+                let is_of_a_filter = named.is_some() || mqtt_topic.len() > limits::MQTT_TOPIC_BYTES_MAX;
+                let source = self.sources().next().expect("configuration gives each lane at least one source");
+                let source = named.map_or(source, |(source, _)| source);
+                Told::Message { source, id: Err(DeviceId::for_illegal(mqtt_topic.as_bytes())), is_of_a_filter }
             }
         }
-        let source = first.expect("configuration gives each lane at least one source");
-        Told::Message { source, id: Err(DeviceId::for_illegal(mqtt_topic.as_bytes())) }
     }
 
     /// Reads a message that is no probe.

@@ -234,6 +234,9 @@ impl LaneTask {
         match happening {
             Happening::Connected => {
                 self.accepted = true;
+                // A filter that went from one lane to the other is still in this one's session.
+                let others = self.parts.post.feed.sources.iter().filter(|source| source.lane != self.parts.post.lane);
+                connection.unsubscribe(others.map(|source| source.filter.as_str().to_owned()).collect())?;
                 self.connected_at = IngestMillis::new(clock::wall_millis());
             }
             Happening::Subscribed => {
@@ -274,7 +277,17 @@ impl LaneTask {
                 ring.push(Waiting { heard, ..waiting(publish) }, Vec::new());
                 return;
             }
-            Told::Message { source, id } => (source, id),
+            Told::StrayProbe => {
+                metrics::mqtt_passed_over(&self.parts.post.feed.name);
+                ring.push(waiting(publish), Vec::new());
+                return;
+            }
+            Told::Message { source, id, is_of_a_filter } => {
+                if !is_of_a_filter {
+                    self.say_former_subscription();
+                }
+                (source, id)
+            }
         };
         self.counter += 1;
         let device = id.clone().unwrap_or_else(|ours| ours);
@@ -307,6 +320,16 @@ impl LaneTask {
         for write in intake.writes {
             self.parts.writer.write(ticket, write);
         }
+    }
+
+    /// A part of its own, which stays until the process is restarted: the session outlives what is wrong with it.
+    fn say_former_subscription(&self) {
+        let why = format!(
+            "the session {} holds a subscription that the configuration does not have (any more): what comes of it is nobody's, is in \
+             quarantine, and alerts where it is a press. End that session, or give the filter back",
+            self.purpose.client_id
+        );
+        self.parts.health.remark(&format!("{} session", self.part), Entry::MqttSession, why);
     }
 
     fn count(&self, intake: &Intake) {

@@ -6,10 +6,11 @@
 
 use bytes::{Buf as _, Bytes, BytesMut};
 use rumqttc::v5::mqttbytes::QoS;
-use rumqttc::v5::mqttbytes::v5::{Disconnect, DisconnectReasonCode, Packet, Publish};
+use rumqttc::v5::mqttbytes::v5::{Disconnect, DisconnectReasonCode, Packet, Publish, UnsubAck};
 
 /// The first byte's upper half (MQTT 5, 2.1.2).
 const PUBLISH: u8 = 3;
+const UNSUBACK: u8 = 11;
 const DISCONNECT: u8 = 14;
 /// Bytes that the length of a packet may take (MQTT 5, 1.5.5).
 const LENGTH_BYTES_MAX: usize = 4;
@@ -43,6 +44,8 @@ pub(super) fn take(input: &mut BytesMut, bytes_max: usize) -> Result<Option<Pack
     let mut frame = input.split_to(head + length);
     match (first >> 4, &frame[head..]) {
         (PUBLISH, body) => message(first, body).map(|publish| Some(Packet::Publish(publish))),
+        // Nobody reads it: whether there was anything to take out, and what a broker makes of it, ends no connection.
+        (UNSUBACK, _) => Ok(Some(Packet::UnsubAck(UnsubAck { pkid: 0, reasons: Vec::new(), properties: None }))),
         (DISCONNECT, []) => Ok(Some(goodbye(DisconnectReasonCode::NormalDisconnection))),
         // Without the length of its properties, as the standard allows (3.14.2.2.1).
         (DISCONNECT, [0x8E]) => Ok(Some(goodbye(DisconnectReasonCode::SessionTakenOver))),
@@ -117,6 +120,14 @@ mod tests {
         assert!(matches!(packets[0], Packet::Disconnect(Disconnect { reason_code: DisconnectReasonCode::SessionTakenOver, .. })));
         assert!(matches!(packets[1], Packet::PingResp(_)));
         assert!(matches!(all(&[0xE0, 0x00]).0[..], [Packet::Disconnect(_)]));
+    }
+
+    #[test]
+    fn the_answer_to_an_unsubscribe_is_taken_whatever_is_in_it() {
+        for answer in [&[0xB0, 0x02, 0x00, 0x01][..], &[0xB0, 0x03, 0x00, 0x01, 0x00], &[0xB0, 0x04, 0x00, 0x01, 0x00, 0x11]] {
+            let (packets, end) = all(answer);
+            assert!(matches!(packets[..], [Packet::UnsubAck(_)]) && end.is_ok(), "{answer:?}");
+        }
     }
 
     #[test]

@@ -27,7 +27,9 @@ pub(super) struct Probe {
 impl Probe {
     /// Reads a payload; none where it is no probe (on a duress filter, it is a press then).
     pub(super) fn parse(payload: &[u8]) -> Option<Self> {
-        let mut words = std::str::from_utf8(payload).ok()?.split(' ');
+        // Every message is asked, so most are turned away by their first byte.
+        let text = payload.starts_with(WORD.as_bytes()).then(|| std::str::from_utf8(payload).ok())??;
+        let mut words = text.split(' ');
         let (word, incarnation, number, sent_at) = (words.next()?, words.next()?, words.next()?, words.next()?);
         if word != WORD || incarnation.len() != 16 || words.next().is_some() {
             return None;

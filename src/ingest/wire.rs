@@ -301,6 +301,10 @@ impl Wire {
                 subscribe.pkid = self.next_packet_id();
                 self.put(&Packet::Subscribe(subscribe))
             }
+            Packet::Unsubscribe(mut unsubscribe) => {
+                unsubscribe.pkid = self.next_packet_id();
+                self.put(&Packet::Unsubscribe(unsubscribe))
+            }
             whole => self.put(&whole),
         }
     }

@@ -11,6 +11,7 @@ mod constant_payload;
 mod demonstration;
 mod detector_killed;
 mod faults;
+mod filters_change;
 mod first_hour;
 mod foreign_record;
 mod kafka_away;
