@@ -34,6 +34,8 @@ pub(super) struct Arrival<'a> {
     pub(super) mqtt_topic: &'a str,
     pub(super) payload: &'a [u8],
     pub(super) retained: bool,
+    /// Whether it may have waited at the broker, as our probes may: at QoS 0 nothing does.
+    pub(super) may_have_waited: bool,
     pub(super) received_at: IngestMillis,
     /// The same moment on the steady clock.
     pub(super) steady_millis: i64,
@@ -73,12 +75,20 @@ pub(super) struct Receipt {
 
 /// What a message is, before it is read.
 pub(super) enum Told<'a> {
-    Probe { source: usize, probe: Probe, ingester: IngesterName },
+    Probe {
+        source: usize,
+        probe: Probe,
+        ingester: IngesterName,
+    },
     /// A probe on the way of a filter that this lane does not have: of a mirror with another configuration, or of our own former one, whose
     /// subscription the session still holds. It proves nothing, and is nobody's press.
     StrayProbe,
     /// It is a message of a filter, or of none where the session still holds a subscription that the configuration has no more.
-    Message { source: &'a Source, id: Result<DeviceId, DeviceId>, is_of_a_filter: bool },
+    Message {
+        source: &'a Source,
+        id: Result<DeviceId, DeviceId>,
+        is_of_a_filter: bool,
+    },
 }
 
 impl Post {
@@ -182,6 +192,7 @@ impl Post {
             received_at: arrival.received_at,
             connected_at: arrival.connected_at,
             after_probe: arrival.newest_probe.get().cloned(),
+            past_probe_millis: if arrival.may_have_waited { 0 } else { arrival.newest_probe.past_millis(arrival.steady_millis) },
             retained: arrival.retained,
             decoder: source.decoder,
             content,

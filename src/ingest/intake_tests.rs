@@ -56,8 +56,17 @@ fn take(post: &Post, mqtt_topic: &str, payload: &[u8], newest_probe: &NewestProb
 fn take_at(at: i64, rulebook: &Rulebook, post: &Post, mqtt_topic: &str, payload: &[u8], newest_probe: &NewestProbe) -> Intake {
     let Told::Message { source, id, .. } = post.tell(mqtt_topic, payload) else { return Intake::default() };
     let (received_at, connected_at) = (IngestMillis::new(at), IngestMillis::new(0));
-    let arrival =
-        Arrival { mqtt_topic, payload, retained: false, received_at, steady_millis: at, connected_at, newest_probe, counter: 1 };
+    let arrival = Arrival {
+        mqtt_topic,
+        payload,
+        retained: false,
+        may_have_waited: true,
+        received_at,
+        steady_millis: at,
+        connected_at,
+        newest_probe,
+        counter: 1,
+    };
     post.take(rulebook, source, id, &arrival)
 }
 
@@ -92,7 +101,10 @@ fn a_probe_of_another_configuration_is_no_press() {
     let post = post(Lane::Duress, "topic");
     for mqtt_topic in ["old/_probe-b/duress", "lw/v1/_probe-b/report", "site/7/_probe-b"] {
         assert!(matches!(post.tell(mqtt_topic, probe.as_bytes()), Told::StrayProbe), "{mqtt_topic}");
-        assert!(matches!(post.tell(mqtt_topic, b"help"), Told::Message { .. }), "{mqtt_topic}: whatever else comes there is a press");
+        assert!(
+            matches!(post.tell(mqtt_topic, b"help"), Told::Message { .. }),
+            "{mqtt_topic}: whatever else comes there is a press"
+        );
     }
     for mqtt_topic in ["lw/v1/dev-1/duress", "old/_probe-/duress", "old/_probe-b c/duress", "old/dev-1/duress"] {
         assert!(matches!(post.tell(mqtt_topic, probe.as_bytes()), Told::Message { .. }), "{mqtt_topic}: no ingester's");
@@ -306,6 +318,7 @@ fn a_retained_copy_is_said_to_be_one() {
         mqtt_topic,
         payload,
         retained: true,
+        may_have_waited: true,
         received_at,
         steady_millis: 1,
         connected_at,
@@ -313,6 +326,33 @@ fn a_retained_copy_is_said_to_be_one() {
         counter: 1,
     };
     assert!(journalled(&post.take(&rulebook_of_one(), source, id, &arrival)).retained);
+}
+
+#[test]
+fn a_report_at_qos_0_is_dated_past_the_probes_that_wait_for_kafka() {
+    let post = post(Lane::Reports, "topic");
+    let (mqtt_topic, payload) = ("lw/v1/dev-1/report", b"{}");
+    let mut newest_probe = NewestProbe::default();
+    let (ingester, incarnation) = (IngesterName::parse("b").unwrap(), Incarnation(3));
+    newest_probe.saw(ProbeRef { ingester, incarnation, number: 4, sent_at: ProbeMillis::new(1_000) }, at_both(1_000));
+    let arrived_at = |may_have_waited: bool| {
+        let Told::Message { source, id, .. } = post.tell(mqtt_topic, payload) else { panic!("no probe") };
+        let (received_at, connected_at) = (IngestMillis::new(41_000), IngestMillis::new(0));
+        let (steady_millis, newest_probe) = (41_000, &newest_probe);
+        let arrival = Arrival {
+            mqtt_topic,
+            payload,
+            retained: false,
+            may_have_waited,
+            received_at,
+            steady_millis,
+            connected_at,
+            newest_probe,
+            counter: 1,
+        };
+        journalled(&post.take(&rulebook_of_one(), source, id, &arrival)).arrived_at()
+    };
+    assert_eq!((arrived_at(false), arrived_at(true)), (41_000, 1_000));
 }
 
 /// The reports lane of a Traccar that is trusted to say which device speaks, as docs/DEVICES.md configures it.

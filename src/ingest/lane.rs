@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::Publish;
 use tokio::sync::mpsc;
 use tokio::sync::watch;
@@ -295,6 +296,7 @@ impl LaneTask {
             mqtt_topic: &mqtt_topic,
             payload: &publish.payload,
             retained: publish.retain,
+            may_have_waited: publish.qos != QoS::AtMostOnce,
             received_at: IngestMillis::new(now.wall_millis),
             steady_millis: now.steady_millis,
             connected_at: self.connected_at,
@@ -557,6 +559,7 @@ impl LaneTask {
             mqtt_topic: &String::from_utf8_lossy(&waiting.publish.topic),
             payload: &waiting.publish.payload,
             retained: waiting.publish.retain,
+            may_have_waited: true,
             received_at: IngestMillis::new(clock::wall_millis()),
             steady_millis: clock::steady_millis(),
             connected_at: self.connected_at,

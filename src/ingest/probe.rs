@@ -150,6 +150,8 @@ impl Listening {
 pub(super) struct NewestProbe {
     /// And when it came, on the steady clock: its age must not hang on a clock that can be set.
     newest: Option<(ProbeRef, i64)>,
+    /// The sending of the one that came by the shortest way, less its coming: behind a queue they come late.
+    promptest: Option<i64>,
 }
 
 impl NewestProbe {
@@ -161,6 +163,8 @@ impl NewestProbe {
         let older = self.newest.as_ref().is_some_and(|(newest, _)| probe.sent_at < newest.sent_at);
         let counts = !(ahead || older && self.is_fresh(now.steady_millis));
         if counts {
+            let sent_less_came = probe.sent_at.since(ProbeMillis::new(now.steady_millis));
+            self.promptest = self.promptest.max(Some(sent_less_came));
             self.newest = Some((probe, now.steady_millis));
         }
     }
@@ -173,6 +177,13 @@ impl NewestProbe {
     /// For how long no probe has come, on the steady clock; none where none has come at all.
     pub(super) fn quiet_millis(&self, steady_millis: i64) -> Option<i64> {
         self.newest.as_ref().map(|(_, at)| steady_millis - at)
+    }
+
+    /// For how long after the newest one's sending something comes now that did not wait with it: what the way of the promptest probe says.
+    /// Without a probe 0.
+    pub(super) fn past_millis(&self, steady_millis: i64) -> i64 {
+        let now = self.promptest.map(|sent_less_came| steady_millis.saturating_add(sent_less_came));
+        now.zip(self.get()).map_or(0, |(now, newest)| now.saturating_sub(newest.sent_at.get()).max(0))
     }
 
     /// Whether an id can lean on it: it came less than 5 s ago, on the steady clock.
@@ -292,6 +303,23 @@ mod tests {
         assert_eq!(newest.get().map(|probe| probe.number), Some(700));
         newest.saw(behind, at(705_001));
         assert_eq!(newest.get().map(|probe| probe.number), Some(3), "no other has come for 5 s");
+    }
+
+    #[test]
+    fn what_does_not_wait_is_dated_past_the_probes_that_do() {
+        let (mut newest, named) = (NewestProbe::default(), |number| probe(number).named(IngesterName::parse("a").unwrap()));
+        assert_eq!(newest.past_millis(9), 0, "no probe yet");
+        newest.saw(named(700), at(700_020));
+        newest.saw(named(701), at(701_005));
+        assert_eq!(newest.past_millis(701_505), 500);
+        // Kafka stands still, and with it the window of the broker: no probe for 40 s.
+        assert_eq!(newest.past_millis(741_005), 40_000);
+        // What waited comes through one by one, each 40 s late.
+        newest.saw(named(702), at(742_005));
+        assert_eq!(newest.past_millis(742_005), 40_000);
+        assert_eq!(newest.quiet_millis(742_005), Some(0), "by when the probe came nothing would show");
+        newest.saw(named(742), at(742_105));
+        assert_eq!(newest.past_millis(742_110), 105);
     }
 
     #[test]
