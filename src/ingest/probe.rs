@@ -104,11 +104,13 @@ impl Listening {
         i64::try_from(numbers).unwrap_or(i64::MAX).saturating_mul(limits::PROBE_MILLIS)
     }
 
-    /// The filters, by their place, whose newest probe is missing: those behind the foremost; all of them where none is ahead.
+    /// The filters, by their place, whose newest probes are missing: those behind the foremost, all of them where none is ahead. The probes of
+    /// one second come one by one, so a single number is no lack.
     pub(super) fn lacking(&self) -> Vec<usize> {
         let newest = self.back.iter().max().copied().flatten();
-        let is_even = self.back.iter().all(|back| *back == newest);
-        (0..self.back.len()).filter(|filter| is_even || self.back[*filter] < newest).collect()
+        let lacks = |back: Option<u64>| newest.is_some_and(|newest| back.or(self.sent_before).unwrap_or(0) + 1 < newest);
+        let is_even = !self.back.iter().any(|back| lacks(*back));
+        (0..self.back.len()).filter(|filter| is_even || lacks(self.back[*filter])).collect()
     }
 
     /// A probe of our own came back on a filter.
@@ -346,6 +348,22 @@ mod tests {
         }
         assert_eq!((listening.spread_millis(), listening.lacking()), (10_000, vec![1]));
         assert_eq!((self::listening(1).spread_millis(), self::listening(2).lacking()), (0, vec![0, 1]));
+    }
+
+    #[test]
+    fn a_filter_whose_probe_of_this_second_is_still_to_come_lacks_nothing() {
+        let mut listening = listening(3);
+        for number in 1..=12 {
+            listening.returned(0, &probe(number));
+            if number <= 11 {
+                listening.returned(2, &probe(number));
+            }
+        }
+        assert_eq!(
+            (listening.spread_millis(), listening.lacking()),
+            (12_000, vec![1]),
+            "the other one came a moment too early to tell"
+        );
     }
 
     #[test]
