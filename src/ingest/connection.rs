@@ -163,7 +163,11 @@ impl Connection {
             Packet::Disconnect(Disconnect { reason_code: DisconnectReasonCode::SessionTakenOver, .. }) => {
                 Some(Happening::Ended(End::TakenOver))
             }
-            Packet::Disconnect(word) => Some(Happening::broken(format!("the broker disconnected us: {:?}", word.reason_code))),
+            Packet::Disconnect(Disconnect { reason_code, properties }) => {
+                let (why, elsewhere) = properties.map_or((None, None), |said| (said.reason_string, said.server_reference));
+                let word = wire::word(&reason_code, why.as_ref(), elsewhere.as_ref());
+                Some(Happening::broken(format!("the broker disconnected us: {word}")))
+            }
             // Answers to pings only show that the broker lives, which the wait above has noted; the rest we never ask for.
             Packet::PingResp(_)
             | Packet::PingReq(_)
