@@ -102,6 +102,11 @@ impl Filter {
         })
     }
 
+    /// Whether an ingester's probes can pass this filter: a longer MQTT topic than any lane looks at would make junk of them.
+    pub fn passes_probes_of(&self, ingester: &IngesterName) -> bool {
+        self.probe_topic(ingester).len() <= limits::MQTT_TOPIC_BYTES_MAX
+    }
+
     /// The MQTT topic on which an ingester's probes pass this filter.
     pub fn probe_topic(&self, ingester: &IngesterName) -> String {
         let filled = format!("{PROBE_PREFIX}{ingester}");
