@@ -16,7 +16,7 @@ use crate::rulebook::Rulebook;
 use crate::time::IngestMillis;
 
 use super::probe::{NewestProbe, Probe};
-use super::quarantine::{self, Came};
+use super::quarantine::{self, Came, Excerpt};
 
 /// What a lane knows that does not change with the message.
 pub(super) struct Post {
@@ -33,6 +33,8 @@ pub(super) struct Post {
 pub(super) struct Arrival<'a> {
     pub(super) mqtt_topic: &'a str,
     pub(super) payload: &'a [u8],
+    /// What quarantine would keep of it.
+    pub(super) excerpt: &'a Excerpt,
     pub(super) retained: bool,
     /// Whether it may have waited at the broker, as our probes may: at QoS 0 nothing does.
     pub(super) may_have_waited: bool,
@@ -46,6 +48,11 @@ pub(super) struct Arrival<'a> {
 }
 
 impl Arrival<'_> {
+    /// Where and when it came.
+    const fn came(&self) -> (&str, IngestMillis) {
+        (self.mqtt_topic, self.received_at)
+    }
+
     /// When it arrived, in milliseconds, on the clock that mirrored copies share: the newest probe's, else our own.
     fn at(&self) -> i64 {
         self.newest_probe.get().map_or(self.received_at.get(), |probe| probe.sent_at.get())
@@ -182,7 +189,8 @@ impl Post {
             .then(|| Receipt { device: device.clone(), payload: receipt_payload(own_id.as_deref(), arrival.payload) });
         let mut writes = Vec::with_capacity(3);
         let press = read.press.then(|| Press { centre: self.centre_of(rulebook, &device), counted: self.counted(arrival) });
-        let quarantined = read.reject.as_ref().map(|reject| self.quarantine(&device, read.press, reject, arrival));
+        let quarantined =
+            read.reject.as_ref().map(|reject| self.quarantine(&device, read.press, reject, arrival.came(), arrival.excerpt));
         let content = read.content.unwrap_or(MessageContent::Unreadable(reason.unwrap_or(RejectReason::WrongShape)));
         let record = MessageRecord {
             feed: self.feed.name.clone(),
@@ -266,24 +274,26 @@ impl Post {
 
     fn quarantine_only(&self, device: &DeviceId, read: &Read, arrival: &Arrival<'_>) -> Intake {
         let Some(reject) = &read.reject else { return Intake::default() };
-        let record = self.quarantine(device, false, reject, arrival);
+        let record = self.quarantine(device, false, reject, arrival.came(), arrival.excerpt);
         Intake { writes: vec![record], quarantined: Some(reject.reason), ..Intake::default() }
     }
 
     /// The quarantine record of a message.
-    pub(super) fn quarantine(&self, device: &DeviceId, press: bool, reject: &Reject, arrival: &Arrival<'_>) -> Outgoing {
-        let came = Came {
-            feed: &self.feed.name,
-            lane: self.lane,
-            ingester: &self.ingester,
-            mqtt_topic: arrival.mqtt_topic,
-            received_at: arrival.received_at.get(),
-        };
+    pub(super) fn quarantine(
+        &self,
+        device: &DeviceId,
+        press: bool,
+        reject: &Reject,
+        (mqtt_topic, received_at): (&str, IngestMillis),
+        payload: &Excerpt,
+    ) -> Outgoing {
+        let came =
+            Came { feed: &self.feed.name, lane: self.lane, ingester: &self.ingester, mqtt_topic, received_at: received_at.get() };
         Outgoing {
             topic: self.topics.quarantine(),
             partition: None,
             key: device.to_string(),
-            payload: quarantine::record(came, device.as_str(), press, reject, arrival.payload),
+            payload: quarantine::record(came, device.as_str(), press, reject, payload),
             // What it holds is for people to look into; it must not hold up what they wait for.
             keep: Keep::No,
         }

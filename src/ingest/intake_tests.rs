@@ -48,6 +48,10 @@ fn at_both(millis: i64) -> Now {
     Now { wall_millis: millis, steady_millis: millis }
 }
 
+fn excerpt_of(payload: &[u8]) -> Excerpt {
+    Excerpt::of(&bytes::Bytes::copy_from_slice(payload))
+}
+
 /// What becomes of a message that arrives at 10 s.
 fn take(post: &Post, mqtt_topic: &str, payload: &[u8], newest_probe: &NewestProbe) -> Intake {
     take_at(10_000, &rulebook_of_one(), post, mqtt_topic, payload, newest_probe)
@@ -59,6 +63,7 @@ fn take_at(at: i64, rulebook: &Rulebook, post: &Post, mqtt_topic: &str, payload:
     let arrival = Arrival {
         mqtt_topic,
         payload,
+        excerpt: &excerpt_of(payload),
         retained: false,
         may_have_waited: true,
         received_at,
@@ -317,6 +322,7 @@ fn a_retained_copy_is_said_to_be_one() {
     let arrival = Arrival {
         mqtt_topic,
         payload,
+        excerpt: &excerpt_of(payload),
         retained: true,
         may_have_waited: true,
         received_at,
@@ -342,6 +348,7 @@ fn a_report_at_qos_0_is_dated_past_the_probes_that_wait_for_kafka() {
         let arrival = Arrival {
             mqtt_topic,
             payload,
+            excerpt: &excerpt_of(payload),
             retained: false,
             may_have_waited,
             received_at,

@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::Publish;
 use tokio::sync::mpsc;
@@ -17,6 +18,7 @@ use super::intake::{Arrival, Intake, Post, Receipt, Told};
 use super::observing::Observing;
 use super::probe::{Listening, NewestProbe, Now, Return};
 use super::publisher::{ProbesSent, TAKEN_OVER};
+use super::quarantine::Excerpt;
 use super::takeover::{Takeovers, Twin};
 use crate::alert::Lane;
 use crate::clock;
@@ -60,6 +62,8 @@ pub(super) struct LaneTask {
     newest_probe: NewestProbe,
     connected_at: IngestMillis,
     next_ticket: u64,
+    /// Bytes of topics and payloads that the ring of this connection keeps.
+    kept_bytes: usize,
     counter: u64,
     kafka: KafkaAnswers,
     observing: Observing,
@@ -78,13 +82,22 @@ pub(super) struct LaneTask {
 
 /// What waits in the ring.
 struct Waiting {
+    /// With neither topic nor payload: what else is used of it is what an acknowledgement needs.
     publish: Publish,
     device: Option<DeviceId>,
+    /// What goes to quarantine where Kafka refuses a record of it: MQTT topic and payload. None where no record is awaited any more.
+    kept: Option<(Bytes, Excerpt)>,
     receipt: Option<Receipt>,
     press_received_at: Option<i64>,
     /// A press's alert, until Kafka refuses it.
     express: Option<Outgoing>,
     heard: Option<Heard>,
+}
+
+impl Waiting {
+    fn kept_bytes(&self) -> usize {
+        self.kept.as_ref().map_or(0, |(mqtt_topic, payload)| mqtt_topic.len() + payload.len())
+    }
 }
 
 /// Why a connection's turn is over.
@@ -119,6 +132,7 @@ impl LaneTask {
             newest_probe: NewestProbe::default(),
             connected_at: IngestMillis::default(),
             next_ticket: 0,
+            kept_bytes: 0,
             counter: 0,
             purpose,
             parts,
@@ -192,6 +206,7 @@ impl LaneTask {
     async fn connection(&mut self) -> Over {
         let mut connection = Connection::open(&self.parts.endpoint, &self.purpose);
         let mut ring: AckRing<Waiting> = AckRing::new(self.next_ticket);
+        self.kept_bytes = 0;
         self.listening.connection_began();
         self.newest_probe = NewestProbe::default();
         self.probe_due_at = None;
@@ -228,7 +243,9 @@ impl LaneTask {
 
     /// Whether there is room for what another message may bring.
     fn reads(&self, ring: &AckRing<Waiting>) -> bool {
-        self.parts.writer.has_room() && ring.len() < limits::MESSAGES_WAITING_MAX
+        self.parts.writer.has_room()
+            && ring.len() < limits::MESSAGES_WAITING_MAX
+            && self.kept_bytes < limits::MESSAGES_WAITING_BYTES_MAX
     }
 
     fn happened(&mut self, happening: Happening, ring: &mut AckRing<Waiting>, connection: &Connection) -> Result<(), Trouble> {
@@ -265,9 +282,10 @@ impl LaneTask {
     fn message(&mut self, mut publish: Publish, ring: &mut AckRing<Waiting>) {
         let now = Now::read();
         let mqtt_topic = String::from_utf8_lossy(&publish.topic).into_owned();
+        let (topic, payload) = (std::mem::take(&mut publish.topic), std::mem::take(&mut publish.payload));
         let waiting =
-            |publish| Waiting { publish, device: None, receipt: None, press_received_at: None, express: None, heard: None };
-        let (source, id) = match self.parts.post.tell(&mqtt_topic, &publish.payload) {
+            Waiting { publish, device: None, kept: None, receipt: None, press_received_at: None, express: None, heard: None };
+        let (source, id) = match self.parts.post.tell(&mqtt_topic, &payload) {
             Told::Probe { source, probe, ingester } => {
                 let own = ingester == self.parts.post.ingester;
                 if own && probe.incarnation != self.parts.post.incarnation {
@@ -275,12 +293,12 @@ impl LaneTask {
                 }
                 self.newest_probe.saw(probe.named(ingester), now);
                 let heard = if own { self.returned(source, &probe) } else { None };
-                ring.push(Waiting { heard, ..waiting(publish) }, Vec::new());
+                ring.push(Waiting { heard, ..waiting }, Vec::new());
                 return;
             }
             Told::StrayProbe => {
                 metrics::mqtt_passed_over(&self.parts.post.feed.name);
-                ring.push(waiting(publish), Vec::new());
+                ring.push(waiting, Vec::new());
                 return;
             }
             Told::Message { source, id, is_of_a_filter } => {
@@ -292,11 +310,13 @@ impl LaneTask {
         };
         self.counter += 1;
         let device = id.clone().unwrap_or_else(|ours| ours);
+        let excerpt = Excerpt::of(&payload);
         let arrival = Arrival {
             mqtt_topic: &mqtt_topic,
-            payload: &publish.payload,
-            retained: publish.retain,
-            may_have_waited: publish.qos != QoS::AtMostOnce,
+            payload: &payload,
+            excerpt: &excerpt,
+            retained: waiting.publish.retain,
+            may_have_waited: waiting.publish.qos != QoS::AtMostOnce,
             received_at: IngestMillis::new(now.wall_millis),
             steady_millis: now.steady_millis,
             connected_at: self.connected_at,
@@ -306,17 +326,15 @@ impl LaneTask {
         let rulebook = Arc::clone(&self.parts.rulebook.borrow());
         let intake = self.parts.post.take(&rulebook, source, id, &arrival);
         self.count(&intake);
-        if intake.writes.is_empty() {
-            // No record of it counts for the writer's limit, so its bytes must not wait either.
-            publish.payload.clear();
-        }
         let waiting = Waiting {
             device: Some(device),
+            kept: (!intake.writes.is_empty()).then_some((topic, excerpt)),
             receipt: intake.receipt,
             press_received_at: intake.press.then_some(now.wall_millis),
             express: intake.express,
-            ..waiting(publish)
+            ..waiting
         };
+        self.kept_bytes += waiting.kept_bytes();
         let outstanding = intake.writes.iter().map(|write| Arc::clone(&write.topic)).collect();
         let ticket = ring.push(waiting, outstanding);
         for write in intake.writes {
@@ -484,18 +502,26 @@ impl LaneTask {
     }
 
     fn settled(&mut self, delivery: &Delivery, ring: &mut AckRing<Waiting>) {
-        let Delivery { ticket, topic, outcome, .. } = delivery;
-        match *outcome {
-            Outcome::Held(reason) => self.held(*ticket, topic, reason, ring),
+        self.settled_as(delivery.ticket, &delivery.topic, delivery.outcome, ring);
+    }
+
+    fn settled_as(&mut self, ticket: Ticket, topic: &Arc<str>, outcome: Outcome, ring: &mut AckRing<Waiting>) {
+        match outcome {
+            Outcome::Held(reason) => self.held(ticket, topic, reason, ring),
             // The journal has the press, or its message is not acknowledged.
             Outcome::LetGo(reason) => metrics::kafka_let_go(&self.part, reason.as_str()),
-            Outcome::Stored | Outcome::Refused(_) if self.observed(*ticket) => {
-                if let Outcome::Refused(reason) = *outcome {
+            Outcome::Stored | Outcome::Refused(_) if self.observed(ticket) => {
+                if let Outcome::Refused(reason) = outcome {
                     metrics::kafka_refused(&self.part, reason.as_str());
                 }
             }
-            Outcome::Stored => ring.done(*ticket, topic),
-            Outcome::Refused(reason) => self.refused(*ticket, topic, reason, ring),
+            Outcome::Stored => ring.done(ticket, topic),
+            Outcome::Refused(reason) => self.refused(ticket, topic, reason, ring),
+        }
+        // What waits for those before it alone needs its bytes no more; they may be many, and for long.
+        if let Some(waiting) = ring.get_done(ticket) {
+            self.kept_bytes -= waiting.kept_bytes();
+            (waiting.kept, waiting.express) = (None, None);
         }
     }
 
@@ -545,28 +571,18 @@ impl LaneTask {
         self.say_refused(press, reason);
         self.tell_elsewhere(ticket, topic, ring);
         let Some(waiting) = ring.get(ticket) else { return };
-        let Some(device) = waiting.device.take() else {
+        let (Some(device), Some((mqtt_topic, payload))) = (waiting.device.take(), &waiting.kept) else {
             return tracing::error!(
                 part = self.part,
                 reason,
-                "a second record of a message was refused for good; it is in quarantine already"
+                "a further record of a message was refused for good; its bytes are in quarantine, or in the journal"
             );
         };
         waiting.press_received_at = None;
         waiting.receipt = None;
         let reject = Reject::new(RejectReason::RefusedByKafka, reason);
-        let arrival = Arrival {
-            mqtt_topic: &String::from_utf8_lossy(&waiting.publish.topic),
-            payload: &waiting.publish.payload,
-            retained: waiting.publish.retain,
-            may_have_waited: true,
-            received_at: IngestMillis::new(clock::wall_millis()),
-            steady_millis: clock::steady_millis(),
-            connected_at: self.connected_at,
-            newest_probe: &self.newest_probe,
-            counter: self.counter,
-        };
-        let record = self.parts.post.quarantine(&device, press, &reject, &arrival);
+        let came = (&*String::from_utf8_lossy(mqtt_topic), IngestMillis::new(clock::wall_millis()));
+        let record = self.parts.post.quarantine(&device, press, &reject, came, payload);
         ring.await_too(ticket, &quarantine);
         self.parts.writer.write(ticket, record);
     }
@@ -704,3 +720,7 @@ impl Lane {
 #[cfg(test)]
 #[path = "lane_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "lane_memory_tests.rs"]
+mod memory_tests;

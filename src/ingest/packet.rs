@@ -70,7 +70,8 @@ fn length_of(bytes: &[u8]) -> Result<Option<(usize, usize)>, Malformed> {
     if bytes.len() < LENGTH_BYTES_MAX { Ok(None) } else { Err(Malformed::Length) }
 }
 
-/// Reads a message. It owns its bytes: a message that waits for Kafka must not hold all that was read with it.
+/// Reads a message. Its topic and its payload each own their bytes: what waits for Kafka must not hold all that was read with it, nor one of
+/// them the other.
 fn message(first: u8, body: &[u8]) -> Result<Publish, Malformed> {
     let qos = match (first >> 1) & 0b11 {
         0 => QoS::AtMostOnce,
@@ -78,18 +79,20 @@ fn message(first: u8, body: &[u8]) -> Result<Publish, Malformed> {
         2 => QoS::ExactlyOnce,
         _none => return Err(Malformed::Quality),
     };
-    let mut rest = Bytes::copy_from_slice(body);
+    let mut rest = body;
     let topic_bytes = usize::from(rest.try_get_u16().map_err(|_| Malformed::Message)?);
-    let topic = cut(&mut rest, topic_bytes)?;
+    let topic = Bytes::copy_from_slice(cut(&mut rest, topic_bytes)?);
     let pkid = if qos == QoS::AtMostOnce { 0 } else { rest.try_get_u16().map_err(|_| Malformed::Message)? };
-    let (properties, length_bytes) = length_of(&rest)?.ok_or(Malformed::Message)?;
+    let (properties, length_bytes) = length_of(rest)?.ok_or(Malformed::Message)?;
     cut(&mut rest, length_bytes + properties)?;
     let (dup, retain) = (first & 0b1000 != 0, first & 1 != 0);
-    Ok(Publish { dup, qos, retain, topic, pkid, payload: rest, properties: None })
+    Ok(Publish { dup, qos, retain, topic, pkid, payload: Bytes::copy_from_slice(rest), properties: None })
 }
 
-fn cut(bytes: &mut Bytes, count: usize) -> Result<Bytes, Malformed> {
-    if bytes.len() < count { Err(Malformed::Message) } else { Ok(bytes.split_to(count)) }
+fn cut<'a>(bytes: &mut &'a [u8], count: usize) -> Result<&'a [u8], Malformed> {
+    let (front, rest) = bytes.split_at_checked(count).ok_or(Malformed::Message)?;
+    *bytes = rest;
+    Ok(front)
 }
 
 #[cfg(test)]
