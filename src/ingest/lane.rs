@@ -197,7 +197,7 @@ impl LaneTask {
                 () = tokio::time::sleep_until(back_at) => return false,
                 _ = second.tick() => self.look_around(Now::read()),
                 // Of the last connection: no message waits for it any more, but the writer counts what was not taken.
-                Some(delivery) = self.parts.deliveries.next() => self.settled(&delivery, &mut nobody),
+                Some(delivery) = self.parts.deliveries.next() => self.settled(delivery.ticket, &delivery.topic, delivery.outcome, &mut nobody),
             }
         }
     }
@@ -496,16 +496,12 @@ impl LaneTask {
             return Err(Trouble::new(Entry::SystemResources, "the Kafka writer has ended"));
         }
         for delivery in deliveries.drain(..) {
-            self.settled(&delivery, ring);
+            self.settled(delivery.ticket, &delivery.topic, delivery.outcome, ring);
         }
         self.acknowledge(ring, connection)
     }
 
-    fn settled(&mut self, delivery: &Delivery, ring: &mut AckRing<Waiting>) {
-        self.settled_as(delivery.ticket, &delivery.topic, delivery.outcome, ring);
-    }
-
-    fn settled_as(&mut self, ticket: Ticket, topic: &Arc<str>, outcome: Outcome, ring: &mut AckRing<Waiting>) {
+    fn settled(&mut self, ticket: Ticket, topic: &Arc<str>, outcome: Outcome, ring: &mut AckRing<Waiting>) {
         match outcome {
             Outcome::Held(reason) => self.held(ticket, topic, reason, ring),
             // The journal has the press, or its message is not acknowledged.
@@ -687,32 +683,6 @@ impl LaneTask {
                 tracing::warn!(part = self.part, why, "stopped draining");
                 return;
             }
-        }
-    }
-}
-
-impl Lane {
-    /// How urgent a lane's writes are.
-    pub(super) const fn urgency(self) -> crate::kafka::Urgency {
-        match self {
-            Self::Duress => crate::kafka::Urgency::Duress,
-            Self::Reports => crate::kafka::Urgency::Reports,
-        }
-    }
-
-    /// How long a lane's messages may gather before they are read.
-    const fn gather(self) -> Duration {
-        match self {
-            Self::Duress => Duration::ZERO,
-            Self::Reports => Duration::from_micros(limits::REPORTS_GATHER_MICROS),
-        }
-    }
-
-    /// Messages that the broker may have on their way to a lane.
-    const fn receive_maximum(self) -> u16 {
-        match self {
-            Self::Duress => limits::DURESS_RECEIVE_MAXIMUM,
-            Self::Reports => limits::RECEIVE_MAXIMUM,
         }
     }
 }

@@ -35,14 +35,14 @@ fn what_is_stored_keeps_no_bytes_while_it_waits_for_its_turn() {
     lane.message(press(b"{}"), &mut ring);
     let first = lane.kept_bytes;
     assert_eq!(first, "lw/v1/dev-1/duress{}".len());
-    lane.message(press(&[b'7'; 65_000]), &mut ring);
+    lane.message(press(&vec![b'7'; 65_000]), &mut ring);
     assert_eq!(lane.kept_bytes - first, "lw/v1/dev-1/duress".len() + limits::QUARANTINE_BYTES_MAX);
     for topic in ["lonewatch.alerts.north", "lonewatch.journal", "lonewatch.quarantine"] {
         ring.done(Ticket(1), topic);
     }
     let journal: Arc<str> = Arc::from("lonewatch.journal");
-    lane.settled_as(Ticket(1), &journal, Outcome::Stored, &mut ring);
+    lane.settled(Ticket(1), &journal, Outcome::Stored, &mut ring);
     assert_eq!((lane.kept_bytes, ring.len()), (first, 2));
-    lane.settled_as(Ticket(0), &journal, Outcome::Refused(RefusedReason::TooLarge), &mut ring);
+    lane.settled(Ticket(0), &journal, Outcome::Refused(RefusedReason::TooLarge), &mut ring);
     assert_eq!(lane.kept_bytes, first, "its alert and its quarantine are awaited");
 }

@@ -363,7 +363,8 @@ impl Maker {
         let after: Option<ProbeRef> =
             (!(undated && self.chance.percent(3))).then(|| probe(self.now - 1_000 * i64::from(self.chance.percent(20))));
         // Now and then it came at QoS 0, past probes that wait.
-        let past_probe_millis = if press.is_none() && self.chance.percent(10) { self.chance.between(0, 40_000) } else { 0 };
+        let past_probe_millis =
+            if undated && press.is_none() && self.chance.percent(10) { self.chance.between(0, 40_000) } else { 0 };
         let retained = undated && press.is_none() && self.chance.percent(3);
         let own_id = report.and_then(|report| report.own_id.clone()).filter(|_| !retained);
         let connected_at = IngestMillis::new(if self.chance.percent(50) { DAY } else { self.now });
