@@ -20,7 +20,6 @@ use super::probe::{Listening, NewestProbe, Now, Return};
 use super::publisher::{ProbesSent, TAKEN_OVER};
 use super::quarantine::Excerpt;
 use super::takeover::{Takeovers, Twin};
-use crate::alert::Lane;
 use crate::clock;
 use crate::device::{Reject, RejectReason};
 use crate::health::{Health, KAFKA_ANSWERS_WITHIN, KafkaAnswers, Trouble};

@@ -15,6 +15,7 @@ use rumqttc::v5::mqttbytes::v5::{ConnAck, ConnectReturnCode, Packet, SubAck, Sub
 
 use super::super::probe::Probe;
 use super::*;
+use crate::alert::Lane;
 use crate::config::Settings;
 use crate::ids::{CentreName, Incarnation, IngesterName};
 use crate::kafka::{Cluster, TopicNames};

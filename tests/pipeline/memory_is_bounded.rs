@@ -32,7 +32,7 @@ fn large_presses_wait_at_the_broker_while_kafka_stands_still() {
     site.world.kafka.thaw();
     wait_for(SOON, "every press to be read, and stored", || {
         let waiting = role.metric("lonewatch_mqtt_unacknowledged", &["lane=\"duress\""]);
-        if count() >= f64::from(PRESSES) && waiting < 1.0 { Ok(()) } else { Err((count(), waiting)) }
+        if count() >= f64::from(PRESSES) && waiting < 1.0 { Ok(()) } else { Err(format!("{} read, {waiting} waiting", count())) }
     });
     figure(&format!("{} MB after", resident(role.pid())));
 }
