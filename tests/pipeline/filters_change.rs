@@ -9,9 +9,9 @@ const SOON: Duration = Duration::from_secs(40);
 
 /// Ends the section of the feed with these sources: lane and filter.
 fn configure(site: &Site, sources: &[(&str, &str)]) {
-    let (sections, detect) = ("[[ingest.feeds.sources]]", "[detect]");
-    let sources: String =
-        sources.iter().map(|(lane, filter)| format!("{sections}\nlane = \"{lane}\"\nfilter = \"{filter}\"\n")).collect();
+    let detect = "[detect]";
+    let source = |(lane, filter): &(&str, &str)| format!("[[ingest.feeds.sources]]\nlane = \"{lane}\"\nfilter = \"{filter}\"\n");
+    let sources = sources.iter().map(source).collect::<Vec<_>>().concat();
     let plain = site.configuration("main", crate::rig::PARTITIONS);
     site.configure(&plain.replace(detect, &format!("{sources}{detect}")));
 }
