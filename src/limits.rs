@@ -44,12 +44,17 @@ pub const REPORTS_NICER_BY: i32 = 10;
 /// Messages that a lane holds unacknowledged, beyond which it reads no further: what the broker may hand out at QoS 1, and half as much again,
 /// because probes and messages at QoS 0 count for no receive maximum and leave no record that the writer would count.
 pub const MESSAGES_WAITING_MAX: usize = 100_000;
+/// Bytes of their topics and payloads that a lane keeps meanwhile, for quarantine if Kafka refuses a record: 2,000 payloads of the longest that
+/// it keeps, so that one device's junk stops nobody at once. With [`WRITER_BYTES_MAX`], which librdkafka copies, and what is read ahead, a lane
+/// holds some 100 MB at most; a pod's limit in the Helm chart has room for it.
+pub const MESSAGES_WAITING_BYTES_MAX: usize = 2_000 * QUARANTINE_BYTES_MAX;
 const _: () = assert!(MESSAGES_WAITING_MAX > DURESS_RECEIVE_MAXIMUM as usize, "a lane reads what the broker may hand it");
 /// Requests that a connection can hold: an acknowledgement for every packet id there is, and its subscribe. The receive maximum is no
 /// bound to lean on: Mosquitto 2.0.11 exceeds it when a session with a backlog comes back. Room is taken only as it is needed.
 pub const CLIENT_REQUESTS_MAX: usize = u16::MAX as usize + 1;
-/// What a connection has read and its lane has not taken yet; past it the connection reads no further.
-pub const CLIENT_EVENTS_MAX: usize = 2_048;
+/// What a connection has read and its lane has not taken yet; past it the connection reads no further. About as many reports as one read
+/// brings; of the largest messages that a broker lets through it is 16 MB.
+pub const CLIENT_EVENTS_MAX: usize = 256;
 const _: () = assert!(CLIENT_REQUESTS_MAX > u16::MAX as usize, "an acknowledgement must never wait for room");
 /// A day: an ingester that comes back within it finds everything that waited for it.
 pub const SESSION_EXPIRY_SECONDS: u32 = 24 * 60 * 60;
@@ -60,8 +65,10 @@ pub const KEEP_ALIVE_SECONDS: u16 = 30;
 pub const MQTT_SILENCE_MILLIS_MAX: u64 = 75_000;
 const _: () =
     assert!(MQTT_SILENCE_MILLIS_MAX >= 2_500 * KEEP_ALIVE_SECONDS as u64, "two pings may be on their way before we despair");
-/// A broker that takes longer than this to accept a connection is tried again from the start.
+/// A broker that takes longer than this to accept a connection is tried again from the start, or at its next address where it has several.
 pub const MQTT_CONNECT_SECONDS: u64 = 5;
+/// Characters of a reason that a broker gives, in our own words for it: a line on a screen.
+pub const BROKER_WORDS_MAX: usize = 200;
 /// How long a goodbye to the broker may take at the end.
 pub const MQTT_GOODBYE_MILLIS: u64 = 500;
 /// How long a lane, and after it the detector, waits at its end for Kafka to answer: both, and the goodbyes, within the 30 s that
@@ -239,6 +246,13 @@ pub const PARTITIONS_MAX: u32 = 1_024;
 /// Records that one writer has unacknowledged, those left out that a topic refuses: beyond it the lane stops reading MQTT, and the broker holds
 /// the rest.
 pub const WRITER_PENDING_MAX: usize = 20_000;
+/// And so many bytes of their payloads, which librdkafka holds once more: 20,000 records of 1,600 bytes, or 2,000 of the largest in quarantine.
+/// A report's is some 300 bytes, a press's alert 1,000.
+pub const WRITER_BYTES_MAX: usize = 32 * 1024 * 1024;
+const _: () = assert!(
+    WRITER_BYTES_MAX / 1_600 >= WRITER_PENDING_MAX,
+    "ordinary records are stopped by their number, so that large ones alone cost others the room"
+);
 /// Records of one topic that a writer holds while the topic refuses them, beside that limit: some 4 MB, and hours of one centre's alerts. Past
 /// it the oldest go; the journal has what brought them about, and a detector does not commit past it.
 pub const WRITER_HELD_MAX: usize = 2_000;

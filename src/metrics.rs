@@ -49,7 +49,7 @@ catalogue! {
     MQTT_MESSAGES: Counter "lonewatch_mqtt_messages_total" ["feed", "lane"]
         "MQTT messages received, probes left out.";
     MQTT_PASSED_OVER: Counter "lonewatch_mqtt_passed_over_total" ["feed"]
-        "MQTT messages that no device sent (deletions of retained messages, what a gateway concludes by itself), passed over.";
+        "MQTT messages that no device sent (deletions of retained messages, what a gateway concludes by itself, probes of filters that we do not have), passed over.";
     UNUSED: Counter "lonewatch_unused_total" ["feed", "decoder", "what"]
         "MQTT messages with something that no rule reads, by what it is: types of OwnTracks, alarms and events of Traccar.";
     MQTT_CONNECTED: Gauge "lonewatch_mqtt_connected" ["feed", "lane"]

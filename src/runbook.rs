@@ -39,6 +39,8 @@ pub enum Entry {
     MqttConnection,
     /// Another client has our MQTT client id.
     MqttTakenOver,
+    /// Our MQTT session holds what the configuration does not have.
+    MqttSession,
     /// The MQTT broker refuses our receipts.
     ReceiptsRefused,
     /// Our probes do not come back.
@@ -67,7 +69,7 @@ pub enum Entry {
 
 impl Entry {
     /// Every entry, in the order of the document.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 26] = [
         Self::Configuration,
         Self::PasswordFile,
         Self::KafkaSettings,
@@ -82,6 +84,7 @@ impl Entry {
         Self::RecordRefused,
         Self::MqttConnection,
         Self::MqttTakenOver,
+        Self::MqttSession,
         Self::ReceiptsRefused,
         Self::ProbesMissing,
         Self::RulebookUnread,
@@ -112,6 +115,7 @@ impl Entry {
             Self::RecordRefused => "record-refused",
             Self::MqttConnection => "mqtt-connection",
             Self::MqttTakenOver => "mqtt-taken-over",
+            Self::MqttSession => "mqtt-session",
             Self::ReceiptsRefused => "receipts-refused",
             Self::ProbesMissing => "probes-missing",
             Self::RulebookUnread => "rulebook-unread",

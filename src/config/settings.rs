@@ -267,7 +267,7 @@ impl Reading {
         let mut feeds = Vec::new();
         let mut names = BTreeSet::new();
         for node in &nodes {
-            let feed = self.feed(node);
+            let feed = self.feed(node, name.as_ref());
             if let Some(feed) = &feed
                 && !names.insert(feed.name.clone())
             {
@@ -278,7 +278,7 @@ impl Reading {
         name.map(|name| IngestSettings { name, feeds })
     }
 
-    fn feed(&mut self, node: &Node<'_>) -> Option<FeedSettings> {
+    fn feed(&mut self, node: &Node<'_>, ingester: Option<&IngesterName>) -> Option<FeedSettings> {
         let name = self.name(node, "main", FeedName::parse);
         let url = self.required(node, "url", "mqtt://mosquitto:1883");
         let address =
@@ -292,12 +292,12 @@ impl Reading {
             Some("payload") => Identity::Payload,
             Some(_) | None => Identity::Topic,
         };
-        let sources = self.sources(node);
+        let sources = self.sources(node, ingester);
         let (name, (host, port)) = name.zip(address)?;
         Some(FeedSettings { name, host, port, username, password_file, identity, sources })
     }
 
-    fn sources(&mut self, node: &Node<'_>) -> Vec<Source> {
+    fn sources(&mut self, node: &Node<'_>, ingester: Option<&IngesterName>) -> Vec<Source> {
         if !node.has("sources") {
             return default_sources();
         }
@@ -306,6 +306,14 @@ impl Reading {
         let mut filters = BTreeSet::new();
         for node in &nodes {
             let Some(source) = self.source(node) else { continue };
+            if ingester.is_some_and(|ingester| !source.filter.passes_probes_of(ingester)) {
+                let problem = format!(
+                    "the MQTT topic of our probes on its way would be longer than {} bytes, and none would count: the lane would never be \
+                     ready",
+                    limits::MQTT_TOPIC_BYTES_MAX
+                );
+                self.note(node.key("filter"), problem, "a shorter filter, fewer '+', or a shorter ingest.name");
+            }
             if !filters.insert(source.filter.as_str().to_owned()) {
                 self.note(node.key("filter"), "the same filter stands twice", "leave one of them");
             }

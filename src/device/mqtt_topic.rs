@@ -94,12 +94,17 @@ impl Filter {
         if levels.next().is_some() {
             return None;
         }
-        let probe = captured[0].strip_prefix(PROBE_PREFIX).filter(|_| captured.iter().all(|level| *level == captured[0]));
-        Some(match probe.and_then(|name| IngesterName::parse(name).ok()) {
+        let probe = probe_of(captured[0]).filter(|_| captured.iter().all(|level| *level == captured[0]));
+        Some(match probe {
             Some(ingester) => Named::Probe(ingester),
             None if captured[1..].iter().any(|level| level.contains('.')) => Named::Device(captured.join("/")),
             None => Named::Device(captured.join(".")),
         })
+    }
+
+    /// Whether an ingester's probes can pass this filter: a longer MQTT topic than any lane looks at would make junk of them.
+    pub fn passes_probes_of(&self, ingester: &IngesterName) -> bool {
+        self.probe_topic(ingester).len() <= limits::MQTT_TOPIC_BYTES_MAX
     }
 
     /// The MQTT topic on which an ingester's probes pass this filter.
@@ -113,6 +118,16 @@ impl fmt::Debug for Filter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
+}
+
+/// Whether the MQTT topic bears an ingester's probe under some filter, whichever that is.
+pub fn bears_a_probe(mqtt_topic: &str) -> bool {
+    mqtt_topic.split('/').any(|level| probe_of(level).is_some())
+}
+
+/// Whose probe a level bears in place of a device.
+fn probe_of(level: &str) -> Option<IngesterName> {
+    IngesterName::parse(level.strip_prefix(PROBE_PREFIX)?).ok()
 }
 
 /// The MQTT topic to a native device: its receipts.

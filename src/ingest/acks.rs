@@ -57,6 +57,11 @@ impl<T> AckRing<T> {
         }
     }
 
+    /// What waits under this ticket and for no record any more: only for those before it.
+    pub(super) fn get_done(&mut self, ticket: Ticket) -> Option<&mut T> {
+        self.entry(ticket).filter(|entry| entry.outstanding.is_empty()).map(|entry| &mut entry.item)
+    }
+
     /// What waits under this ticket.
     pub(super) fn get(&mut self, ticket: Ticket) -> Option<&mut T> {
         self.entry(ticket).map(|entry| &mut entry.item)
@@ -98,6 +103,8 @@ mod tests {
         ring.done(a, "y");
         assert_eq!(ring.pop_done(), None, "a has one record left");
         ring.done(a, "x");
+        assert_eq!(ring.get_done(b), Some(&mut "b"));
+        assert_eq!(ring.get_done(Ticket(9)), None);
         assert_eq!((ring.pop_done(), ring.pop_done(), ring.pop_done(), ring.pop_done()), (Some("a"), Some("b"), Some("c"), None));
         assert_eq!(c, Ticket(2));
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{
     Connect, ConnectProperties, Disconnect, DisconnectReasonCode, Filter as Subscription, Login, Packet, PubAck, PubAckReason,
-    Publish, RetainForwardRule, Subscribe, SubscribeReasonCode,
+    Publish, RetainForwardRule, Subscribe, SubscribeReasonCode, Unsubscribe,
 };
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -163,7 +163,11 @@ impl Connection {
             Packet::Disconnect(Disconnect { reason_code: DisconnectReasonCode::SessionTakenOver, .. }) => {
                 Some(Happening::Ended(End::TakenOver))
             }
-            Packet::Disconnect(word) => Some(Happening::broken(format!("the broker disconnected us: {:?}", word.reason_code))),
+            Packet::Disconnect(Disconnect { reason_code, properties }) => {
+                let (why, elsewhere) = properties.map_or((None, None), |said| (said.reason_string, said.server_reference));
+                let word = wire::word(&reason_code, why.as_ref(), elsewhere.as_ref());
+                Some(Happening::broken(format!("the broker disconnected us: {word}")))
+            }
             // Answers to pings only show that the broker lives, which the wait above has noted; the rest we never ask for.
             Packet::PingResp(_)
             | Packet::PingReq(_)
@@ -189,6 +193,11 @@ impl Connection {
             retain_forward_rule: RetainForwardRule::Never,
         });
         self.ask(Packet::Subscribe(Subscribe::new_many(filters, None)), "subscribe")
+    }
+
+    /// Takes filters out of the session, if it has them. The answer says nothing that anybody needs.
+    pub(super) fn unsubscribe(&self, filters: Vec<String>) -> Result<(), Trouble> {
+        self.ask(Packet::Unsubscribe(Unsubscribe { filters, ..Unsubscribe::default() }), "unsubscribe")
     }
 
     fn ask(&self, packet: Packet, doing: &str) -> Result<(), Trouble> {

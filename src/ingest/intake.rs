@@ -6,16 +6,17 @@ use std::sync::Arc;
 
 use crate::alert::{CentreMessage, Lane};
 use crate::config::{FeedSettings, Identity, Source};
-use crate::device::mqtt_topic::Named;
+use crate::device::mqtt_topic::{self, Named};
 use crate::device::{Content, Decoded, Decoder, NativePress, Reject, RejectReason, Report};
 use crate::ids::{self, CentreName, DeviceId, EventId, Incarnation, IngesterName, Origin, ProbeRef};
 use crate::journal::{self, Counted, MessageContent, MessageRecord, Press, Record};
 use crate::kafka::{Keep, Outgoing, TopicNames};
+use crate::limits;
 use crate::rulebook::Rulebook;
 use crate::time::IngestMillis;
 
 use super::probe::{NewestProbe, Probe};
-use super::quarantine::{self, Came};
+use super::quarantine::{self, Came, Excerpt};
 
 /// What a lane knows that does not change with the message.
 pub(super) struct Post {
@@ -32,7 +33,11 @@ pub(super) struct Post {
 pub(super) struct Arrival<'a> {
     pub(super) mqtt_topic: &'a str,
     pub(super) payload: &'a [u8],
+    /// What quarantine would keep of it.
+    pub(super) excerpt: &'a Excerpt,
     pub(super) retained: bool,
+    /// Whether it may have waited at the broker, as our probes may: at QoS 0 nothing does.
+    pub(super) may_have_waited: bool,
     pub(super) received_at: IngestMillis,
     /// The same moment on the steady clock.
     pub(super) steady_millis: i64,
@@ -43,6 +48,11 @@ pub(super) struct Arrival<'a> {
 }
 
 impl Arrival<'_> {
+    /// Where and when it came.
+    const fn came(&self) -> (&str, IngestMillis) {
+        (self.mqtt_topic, self.received_at)
+    }
+
     /// When it arrived, in milliseconds, on the clock that mirrored copies share: the newest probe's, else our own.
     fn at(&self) -> i64 {
         self.newest_probe.get().map_or(self.received_at.get(), |probe| probe.sent_at.get())
@@ -72,8 +82,20 @@ pub(super) struct Receipt {
 
 /// What a message is, before it is read.
 pub(super) enum Told<'a> {
-    Probe { source: usize, probe: Probe, ingester: IngesterName },
-    Message { source: &'a Source, id: Result<DeviceId, DeviceId> },
+    Probe {
+        source: usize,
+        probe: Probe,
+        ingester: IngesterName,
+    },
+    /// A probe on the way of a filter that this lane does not have: of a mirror with another configuration, or of our own former one, whose
+    /// subscription the session still holds. It proves nothing, and is nobody's press.
+    StrayProbe,
+    /// It is a message of a filter, or of none where the session still holds a subscription that the configuration has no more.
+    Message {
+        source: &'a Source,
+        id: Result<DeviceId, DeviceId>,
+        is_of_a_filter: bool,
+    },
 }
 
 impl Post {
@@ -84,25 +106,26 @@ impl Post {
 
     /// Whom a message names. An id that is none is replaced by one of ours; a probe's topic with another payload is such a one.
     pub(super) fn tell<'a>(&'a self, mqtt_topic: &str, payload: &[u8]) -> Told<'a> {
-        let mut first = None;
-        for (i, source) in self.sources().enumerate() {
-            first = first.or(Some(source));
-            match source.filter.named(mqtt_topic) {
-                Some(Named::Probe(ingester)) => {
-                    if let Some(probe) = Probe::parse(payload) {
-                        return Told::Probe { source: i, probe, ingester };
-                    }
-                    return Told::Message { source, id: Err(DeviceId::for_illegal(mqtt_topic.as_bytes())) };
-                }
-                Some(Named::Device(text)) => {
-                    let id = DeviceId::parse(&text).map_err(|_| DeviceId::for_illegal(text.as_bytes()));
-                    return Told::Message { source, id };
-                }
-                None => {}
+        if let Some(probe) = Probe::parse(payload).filter(|_| mqtt_topic::bears_a_probe(mqtt_topic)) {
+            // Before any filter takes it for a device: a wider filter captures more of its levels.
+            let ours = self.sources().enumerate().find_map(|(source, of)| match of.filter.named(mqtt_topic)? {
+                Named::Probe(ingester) => Some(Told::Probe { source, probe, ingester }),
+                Named::Device(_) => None,
+            });
+            return ours.unwrap_or(Told::StrayProbe);
+        }
+        match self.sources().find_map(|source| Some((source, source.filter.named(mqtt_topic)?))) {
+            Some((source, Named::Device(text))) => {
+                let id = DeviceId::parse(&text).map_err(|_| DeviceId::for_illegal(text.as_bytes()));
+                Told::Message { source, id, is_of_a_filter: true }
+            }
+            named => {
+                let is_of_a_filter = named.is_some() || mqtt_topic.len() > limits::MQTT_TOPIC_BYTES_MAX;
+                let source = self.sources().next().expect("configuration gives each lane at least one source");
+                let source = named.map_or(source, |(source, _)| source);
+                Told::Message { source, id: Err(DeviceId::for_illegal(mqtt_topic.as_bytes())), is_of_a_filter }
             }
         }
-        let source = first.expect("configuration gives each lane at least one source");
-        Told::Message { source, id: Err(DeviceId::for_illegal(mqtt_topic.as_bytes())) }
     }
 
     /// Reads a message that is no probe.
@@ -166,7 +189,8 @@ impl Post {
             .then(|| Receipt { device: device.clone(), payload: receipt_payload(own_id.as_deref(), arrival.payload) });
         let mut writes = Vec::with_capacity(3);
         let press = read.press.then(|| Press { centre: self.centre_of(rulebook, &device), counted: self.counted(arrival) });
-        let quarantined = read.reject.as_ref().map(|reject| self.quarantine(&device, read.press, reject, arrival));
+        let quarantined =
+            read.reject.as_ref().map(|reject| self.quarantine(&device, read.press, reject, arrival.came(), arrival.excerpt));
         let content = read.content.unwrap_or(MessageContent::Unreadable(reason.unwrap_or(RejectReason::WrongShape)));
         let record = MessageRecord {
             feed: self.feed.name.clone(),
@@ -176,6 +200,7 @@ impl Post {
             received_at: arrival.received_at,
             connected_at: arrival.connected_at,
             after_probe: arrival.newest_probe.get().cloned(),
+            past_probe_millis: if arrival.may_have_waited { 0 } else { arrival.newest_probe.past_millis(arrival.steady_millis) },
             retained: arrival.retained,
             decoder: source.decoder,
             content,
@@ -249,24 +274,26 @@ impl Post {
 
     fn quarantine_only(&self, device: &DeviceId, read: &Read, arrival: &Arrival<'_>) -> Intake {
         let Some(reject) = &read.reject else { return Intake::default() };
-        let record = self.quarantine(device, false, reject, arrival);
+        let record = self.quarantine(device, false, reject, arrival.came(), arrival.excerpt);
         Intake { writes: vec![record], quarantined: Some(reject.reason), ..Intake::default() }
     }
 
     /// The quarantine record of a message.
-    pub(super) fn quarantine(&self, device: &DeviceId, press: bool, reject: &Reject, arrival: &Arrival<'_>) -> Outgoing {
-        let came = Came {
-            feed: &self.feed.name,
-            lane: self.lane,
-            ingester: &self.ingester,
-            mqtt_topic: arrival.mqtt_topic,
-            received_at: arrival.received_at.get(),
-        };
+    pub(super) fn quarantine(
+        &self,
+        device: &DeviceId,
+        press: bool,
+        reject: &Reject,
+        (mqtt_topic, received_at): (&str, IngestMillis),
+        payload: &Excerpt,
+    ) -> Outgoing {
+        let came =
+            Came { feed: &self.feed.name, lane: self.lane, ingester: &self.ingester, mqtt_topic, received_at: received_at.get() };
         Outgoing {
             topic: self.topics.quarantine(),
             partition: None,
             key: device.to_string(),
-            payload: quarantine::record(came, device.as_str(), press, reject, arrival.payload),
+            payload: quarantine::record(came, device.as_str(), press, reject, payload),
             // What it holds is for people to look into; it must not hold up what they wait for.
             keep: Keep::No,
         }

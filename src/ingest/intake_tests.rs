@@ -48,16 +48,30 @@ fn at_both(millis: i64) -> Now {
     Now { wall_millis: millis, steady_millis: millis }
 }
 
+fn excerpt_of(payload: &[u8]) -> Excerpt {
+    Excerpt::of(&bytes::Bytes::copy_from_slice(payload))
+}
+
 /// What becomes of a message that arrives at 10 s.
 fn take(post: &Post, mqtt_topic: &str, payload: &[u8], newest_probe: &NewestProbe) -> Intake {
     take_at(10_000, &rulebook_of_one(), post, mqtt_topic, payload, newest_probe)
 }
 
 fn take_at(at: i64, rulebook: &Rulebook, post: &Post, mqtt_topic: &str, payload: &[u8], newest_probe: &NewestProbe) -> Intake {
-    let Told::Message { source, id } = post.tell(mqtt_topic, payload) else { return Intake::default() };
+    let Told::Message { source, id, .. } = post.tell(mqtt_topic, payload) else { return Intake::default() };
     let (received_at, connected_at) = (IngestMillis::new(at), IngestMillis::new(0));
-    let arrival =
-        Arrival { mqtt_topic, payload, retained: false, received_at, steady_millis: at, connected_at, newest_probe, counter: 1 };
+    let arrival = Arrival {
+        mqtt_topic,
+        payload,
+        excerpt: &excerpt_of(payload),
+        retained: false,
+        may_have_waited: true,
+        received_at,
+        steady_millis: at,
+        connected_at,
+        newest_probe,
+        counter: 1,
+    };
     post.take(rulebook, source, id, &arrival)
 }
 
@@ -83,6 +97,49 @@ fn presses_go_to_the_centre_of_their_tenant_and_unknown_ones_to_the_fallback() {
     assert_eq!(written(Lane::Duress, "lw/v1/dev-1/duress", b"\xff"), ["alerts.north", "journal", "quarantine"]);
     assert_eq!(written(Lane::Duress, "lw/v1/_probe-a/duress", b"no probe"), ["alerts.south", "journal", "quarantine"]);
     assert_eq!(written(Lane::Reports, "lw/v1/dev-1/report", br#"{"signals":["sos"]}"#), ["alerts.north", "journal"]);
+}
+
+/// A session that an earlier configuration subscribed, or a mirror that still has it, hands us probes of filters that we do not have.
+#[test]
+fn a_probe_of_another_configuration_is_no_press() {
+    let probe = Probe { incarnation: Incarnation(3), number: 4, sent_at: ProbeMillis::new(5) }.to_string();
+    let post = post(Lane::Duress, "topic");
+    for mqtt_topic in ["old/_probe-b/duress", "lw/v1/_probe-b/report", "site/7/_probe-b"] {
+        assert!(matches!(post.tell(mqtt_topic, probe.as_bytes()), Told::StrayProbe), "{mqtt_topic}");
+        assert!(
+            matches!(post.tell(mqtt_topic, b"help"), Told::Message { .. }),
+            "{mqtt_topic}: whatever else comes there is a press"
+        );
+    }
+    for mqtt_topic in ["lw/v1/dev-1/duress", "old/_probe-/duress", "old/_probe-b c/duress", "old/dev-1/duress"] {
+        assert!(matches!(post.tell(mqtt_topic, probe.as_bytes()), Told::Message { .. }), "{mqtt_topic}: no ingester's");
+    }
+}
+
+#[test]
+fn a_probe_on_its_way_through_a_narrower_filter_is_no_press_of_the_wider_one() {
+    let probe = Probe { incarnation: Incarnation(3), number: 4, sent_at: ProbeMillis::new(5) }.to_string();
+    let source = |lane: &str, filter: &str| format!("[[ingest.feeds.sources]]\nlane = \"{lane}\"\nfilter = \"{filter}\"\n");
+    let reports = source("reports", "lw/v1/+/report");
+    let wide = post_of(Lane::Duress, feed("topic", &[source("duress", "lw/+/+/duress"), reports.clone()].concat()));
+    assert!(matches!(wide.tell("lw/v1/_probe-b/duress", probe.as_bytes()), Told::StrayProbe));
+    let both = [source("duress", "lw/+/+/duress"), source("duress", "lw/v1/+/duress"), reports].concat();
+    let both = post_of(Lane::Duress, feed("topic", &both));
+    assert!(matches!(both.tell("lw/v1/_probe-b/duress", probe.as_bytes()), Told::Probe { source: 1, .. }));
+    assert!(matches!(both.tell("lw/_probe-b/_probe-b/duress", probe.as_bytes()), Told::Probe { source: 0, .. }));
+}
+
+#[test]
+fn what_no_filter_takes_alerts_and_shows_that_the_session_is_of_another_configuration() {
+    let post = post(Lane::Duress, "topic");
+    let of_a_filter = |mqtt_topic: &str| match post.tell(mqtt_topic, b"help") {
+        Told::Message { is_of_a_filter, .. } => is_of_a_filter,
+        Told::Probe { .. } | Told::StrayProbe => panic!("no probe"),
+    };
+    assert!(of_a_filter("lw/v1/dev-1/duress") && of_a_filter("lw/v1/_probe-a/duress"));
+    assert!(!of_a_filter("old/dev-1/duress"));
+    assert!(of_a_filter(&format!("lw/v1/{}/duress", "x".repeat(300))), "too long for any filter to tell");
+    assert_eq!(written(Lane::Duress, "old/dev-1/duress", b"help"), ["alerts.south", "journal", "quarantine"]);
 }
 
 #[test]
@@ -259,13 +316,15 @@ fn wills_reach_the_journal_and_a_deletion_does_not() {
 fn a_retained_copy_is_said_to_be_one() {
     let post = post(Lane::Reports, "topic");
     let (mqtt_topic, payload) = ("owntracks/jane/phone", br#"{"_type":"location","lat":1,"lon":2,"tst":3}"#);
-    let Told::Message { source, id } = post.tell(mqtt_topic, payload) else { panic!("no probe") };
+    let Told::Message { source, id, .. } = post.tell(mqtt_topic, payload) else { panic!("no probe") };
     let newest_probe = NewestProbe::default();
     let (received_at, connected_at) = (IngestMillis::new(1), IngestMillis::new(0));
     let arrival = Arrival {
         mqtt_topic,
         payload,
+        excerpt: &excerpt_of(payload),
         retained: true,
+        may_have_waited: true,
         received_at,
         steady_millis: 1,
         connected_at,
@@ -273,6 +332,34 @@ fn a_retained_copy_is_said_to_be_one() {
         counter: 1,
     };
     assert!(journalled(&post.take(&rulebook_of_one(), source, id, &arrival)).retained);
+}
+
+#[test]
+fn a_report_at_qos_0_is_dated_past_the_probes_that_wait_for_kafka() {
+    let post = post(Lane::Reports, "topic");
+    let (mqtt_topic, payload) = ("lw/v1/dev-1/report", b"{}");
+    let mut newest_probe = NewestProbe::default();
+    let (ingester, incarnation) = (IngesterName::parse("b").unwrap(), Incarnation(3));
+    newest_probe.saw(ProbeRef { ingester, incarnation, number: 4, sent_at: ProbeMillis::new(1_000) }, at_both(1_000));
+    let arrived_at = |may_have_waited: bool| {
+        let Told::Message { source, id, .. } = post.tell(mqtt_topic, payload) else { panic!("no probe") };
+        let (received_at, connected_at) = (IngestMillis::new(41_000), IngestMillis::new(0));
+        let (steady_millis, newest_probe) = (41_000, &newest_probe);
+        let arrival = Arrival {
+            mqtt_topic,
+            payload,
+            excerpt: &excerpt_of(payload),
+            retained: false,
+            may_have_waited,
+            received_at,
+            steady_millis,
+            connected_at,
+            newest_probe,
+            counter: 1,
+        };
+        journalled(&post.take(&rulebook_of_one(), source, id, &arrival)).arrived_at()
+    };
+    assert_eq!((arrived_at(false), arrived_at(true)), (41_000, 1_000));
 }
 
 /// The reports lane of a Traccar that is trusted to say which device speaks, as docs/DEVICES.md configures it.

@@ -6,6 +6,8 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
+use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::Publish;
 use tokio::sync::mpsc;
 use tokio::sync::watch;
@@ -16,8 +18,8 @@ use super::intake::{Arrival, Intake, Post, Receipt, Told};
 use super::observing::Observing;
 use super::probe::{Listening, NewestProbe, Now, Return};
 use super::publisher::{ProbesSent, TAKEN_OVER};
+use super::quarantine::Excerpt;
 use super::takeover::{Takeovers, Twin};
-use crate::alert::Lane;
 use crate::clock;
 use crate::device::{Reject, RejectReason};
 use crate::health::{Health, KAFKA_ANSWERS_WITHIN, KafkaAnswers, Trouble};
@@ -59,6 +61,8 @@ pub(super) struct LaneTask {
     newest_probe: NewestProbe,
     connected_at: IngestMillis,
     next_ticket: u64,
+    /// Bytes of topics and payloads that the ring of this connection keeps.
+    kept_bytes: usize,
     counter: u64,
     kafka: KafkaAnswers,
     observing: Observing,
@@ -77,13 +81,22 @@ pub(super) struct LaneTask {
 
 /// What waits in the ring.
 struct Waiting {
+    /// With neither topic nor payload: what else is used of it is what an acknowledgement needs.
     publish: Publish,
     device: Option<DeviceId>,
+    /// What goes to quarantine where Kafka refuses a record of it: MQTT topic and payload. None where no record is awaited any more.
+    kept: Option<(Bytes, Excerpt)>,
     receipt: Option<Receipt>,
     press_received_at: Option<i64>,
     /// A press's alert, until Kafka refuses it.
     express: Option<Outgoing>,
     heard: Option<Heard>,
+}
+
+impl Waiting {
+    fn kept_bytes(&self) -> usize {
+        self.kept.as_ref().map_or(0, |(mqtt_topic, payload)| mqtt_topic.len() + payload.len())
+    }
 }
 
 /// Why a connection's turn is over.
@@ -118,6 +131,7 @@ impl LaneTask {
             newest_probe: NewestProbe::default(),
             connected_at: IngestMillis::default(),
             next_ticket: 0,
+            kept_bytes: 0,
             counter: 0,
             purpose,
             parts,
@@ -182,7 +196,7 @@ impl LaneTask {
                 () = tokio::time::sleep_until(back_at) => return false,
                 _ = second.tick() => self.look_around(Now::read()),
                 // Of the last connection: no message waits for it any more, but the writer counts what was not taken.
-                Some(delivery) = self.parts.deliveries.next() => self.settled(&delivery, &mut nobody),
+                Some(delivery) = self.parts.deliveries.next() => self.settled(delivery.ticket, &delivery.topic, delivery.outcome, &mut nobody),
             }
         }
     }
@@ -191,6 +205,7 @@ impl LaneTask {
     async fn connection(&mut self) -> Over {
         let mut connection = Connection::open(&self.parts.endpoint, &self.purpose);
         let mut ring: AckRing<Waiting> = AckRing::new(self.next_ticket);
+        self.kept_bytes = 0;
         self.listening.connection_began();
         self.newest_probe = NewestProbe::default();
         self.probe_due_at = None;
@@ -227,13 +242,18 @@ impl LaneTask {
 
     /// Whether there is room for what another message may bring.
     fn reads(&self, ring: &AckRing<Waiting>) -> bool {
-        self.parts.writer.has_room() && ring.len() < limits::MESSAGES_WAITING_MAX
+        self.parts.writer.has_room()
+            && ring.len() < limits::MESSAGES_WAITING_MAX
+            && self.kept_bytes < limits::MESSAGES_WAITING_BYTES_MAX
     }
 
     fn happened(&mut self, happening: Happening, ring: &mut AckRing<Waiting>, connection: &Connection) -> Result<(), Trouble> {
         match happening {
             Happening::Connected => {
                 self.accepted = true;
+                // A filter that went from one lane to the other is still in this one's session.
+                let others = self.parts.post.feed.sources.iter().filter(|source| source.lane != self.parts.post.lane);
+                connection.unsubscribe(others.map(|source| source.filter.as_str().to_owned()).collect())?;
                 self.connected_at = IngestMillis::new(clock::wall_millis());
             }
             Happening::Subscribed => {
@@ -261,9 +281,10 @@ impl LaneTask {
     fn message(&mut self, mut publish: Publish, ring: &mut AckRing<Waiting>) {
         let now = Now::read();
         let mqtt_topic = String::from_utf8_lossy(&publish.topic).into_owned();
+        let (topic, payload) = (std::mem::take(&mut publish.topic), std::mem::take(&mut publish.payload));
         let waiting =
-            |publish| Waiting { publish, device: None, receipt: None, press_received_at: None, express: None, heard: None };
-        let (source, id) = match self.parts.post.tell(&mqtt_topic, &publish.payload) {
+            Waiting { publish, device: None, kept: None, receipt: None, press_received_at: None, express: None, heard: None };
+        let (source, id) = match self.parts.post.tell(&mqtt_topic, &payload) {
             Told::Probe { source, probe, ingester } => {
                 let own = ingester == self.parts.post.ingester;
                 if own && probe.incarnation != self.parts.post.incarnation {
@@ -271,17 +292,30 @@ impl LaneTask {
                 }
                 self.newest_probe.saw(probe.named(ingester), now);
                 let heard = if own { self.returned(source, &probe) } else { None };
-                ring.push(Waiting { heard, ..waiting(publish) }, Vec::new());
+                ring.push(Waiting { heard, ..waiting }, Vec::new());
                 return;
             }
-            Told::Message { source, id } => (source, id),
+            Told::StrayProbe => {
+                metrics::mqtt_passed_over(&self.parts.post.feed.name);
+                ring.push(waiting, Vec::new());
+                return;
+            }
+            Told::Message { source, id, is_of_a_filter } => {
+                if !is_of_a_filter {
+                    self.say_former_subscription();
+                }
+                (source, id)
+            }
         };
         self.counter += 1;
         let device = id.clone().unwrap_or_else(|ours| ours);
+        let excerpt = Excerpt::of(&payload);
         let arrival = Arrival {
             mqtt_topic: &mqtt_topic,
-            payload: &publish.payload,
-            retained: publish.retain,
+            payload: &payload,
+            excerpt: &excerpt,
+            retained: waiting.publish.retain,
+            may_have_waited: waiting.publish.qos != QoS::AtMostOnce,
             received_at: IngestMillis::new(now.wall_millis),
             steady_millis: now.steady_millis,
             connected_at: self.connected_at,
@@ -291,22 +325,30 @@ impl LaneTask {
         let rulebook = Arc::clone(&self.parts.rulebook.borrow());
         let intake = self.parts.post.take(&rulebook, source, id, &arrival);
         self.count(&intake);
-        if intake.writes.is_empty() {
-            // No record of it counts for the writer's limit, so its bytes must not wait either.
-            publish.payload.clear();
-        }
         let waiting = Waiting {
             device: Some(device),
+            kept: (!intake.writes.is_empty()).then_some((topic, excerpt)),
             receipt: intake.receipt,
             press_received_at: intake.press.then_some(now.wall_millis),
             express: intake.express,
-            ..waiting(publish)
+            ..waiting
         };
+        self.kept_bytes += waiting.kept_bytes();
         let outstanding = intake.writes.iter().map(|write| Arc::clone(&write.topic)).collect();
         let ticket = ring.push(waiting, outstanding);
         for write in intake.writes {
             self.parts.writer.write(ticket, write);
         }
+    }
+
+    /// A part of its own, which stays until the process is restarted: the session outlives what is wrong with it.
+    fn say_former_subscription(&self) {
+        let why = format!(
+            "the session {} holds a subscription that the configuration does not have (any more): what comes of it is nobody's, is in \
+             quarantine, and alerts where it is a press. End that session, or give the filter back",
+            self.purpose.client_id
+        );
+        self.parts.health.remark(&format!("{} session", self.part), Entry::MqttSession, why);
     }
 
     fn count(&self, intake: &Intake) {
@@ -453,24 +495,28 @@ impl LaneTask {
             return Err(Trouble::new(Entry::SystemResources, "the Kafka writer has ended"));
         }
         for delivery in deliveries.drain(..) {
-            self.settled(&delivery, ring);
+            self.settled(delivery.ticket, &delivery.topic, delivery.outcome, ring);
         }
         self.acknowledge(ring, connection)
     }
 
-    fn settled(&mut self, delivery: &Delivery, ring: &mut AckRing<Waiting>) {
-        let Delivery { ticket, topic, outcome, .. } = delivery;
-        match *outcome {
-            Outcome::Held(reason) => self.held(*ticket, topic, reason, ring),
+    fn settled(&mut self, ticket: Ticket, topic: &Arc<str>, outcome: Outcome, ring: &mut AckRing<Waiting>) {
+        match outcome {
+            Outcome::Held(reason) => self.held(ticket, topic, reason, ring),
             // The journal has the press, or its message is not acknowledged.
             Outcome::LetGo(reason) => metrics::kafka_let_go(&self.part, reason.as_str()),
-            Outcome::Stored | Outcome::Refused(_) if self.observed(*ticket) => {
-                if let Outcome::Refused(reason) = *outcome {
+            Outcome::Stored | Outcome::Refused(_) if self.observed(ticket) => {
+                if let Outcome::Refused(reason) = outcome {
                     metrics::kafka_refused(&self.part, reason.as_str());
                 }
             }
-            Outcome::Stored => ring.done(*ticket, topic),
-            Outcome::Refused(reason) => self.refused(*ticket, topic, reason, ring),
+            Outcome::Stored => ring.done(ticket, topic),
+            Outcome::Refused(reason) => self.refused(ticket, topic, reason, ring),
+        }
+        // What waits for those before it alone needs its bytes no more; they may be many, and for long.
+        if let Some(waiting) = ring.get_done(ticket) {
+            self.kept_bytes -= waiting.kept_bytes();
+            (waiting.kept, waiting.express) = (None, None);
         }
     }
 
@@ -520,27 +566,18 @@ impl LaneTask {
         self.say_refused(press, reason);
         self.tell_elsewhere(ticket, topic, ring);
         let Some(waiting) = ring.get(ticket) else { return };
-        let Some(device) = waiting.device.take() else {
+        let (Some(device), Some((mqtt_topic, payload))) = (waiting.device.take(), &waiting.kept) else {
             return tracing::error!(
                 part = self.part,
                 reason,
-                "a second record of a message was refused for good; it is in quarantine already"
+                "a further record of a message was refused for good; its bytes are in quarantine, or in the journal"
             );
         };
         waiting.press_received_at = None;
         waiting.receipt = None;
         let reject = Reject::new(RejectReason::RefusedByKafka, reason);
-        let arrival = Arrival {
-            mqtt_topic: &String::from_utf8_lossy(&waiting.publish.topic),
-            payload: &waiting.publish.payload,
-            retained: waiting.publish.retain,
-            received_at: IngestMillis::new(clock::wall_millis()),
-            steady_millis: clock::steady_millis(),
-            connected_at: self.connected_at,
-            newest_probe: &self.newest_probe,
-            counter: self.counter,
-        };
-        let record = self.parts.post.quarantine(&device, press, &reject, &arrival);
+        let came = (&*String::from_utf8_lossy(mqtt_topic), IngestMillis::new(clock::wall_millis()));
+        let record = self.parts.post.quarantine(&device, press, &reject, came, payload);
         ring.await_too(ticket, &quarantine);
         self.parts.writer.write(ticket, record);
     }
@@ -649,32 +686,10 @@ impl LaneTask {
     }
 }
 
-impl Lane {
-    /// How urgent a lane's writes are.
-    pub(super) const fn urgency(self) -> crate::kafka::Urgency {
-        match self {
-            Self::Duress => crate::kafka::Urgency::Duress,
-            Self::Reports => crate::kafka::Urgency::Reports,
-        }
-    }
-
-    /// How long a lane's messages may gather before they are read.
-    const fn gather(self) -> Duration {
-        match self {
-            Self::Duress => Duration::ZERO,
-            Self::Reports => Duration::from_micros(limits::REPORTS_GATHER_MICROS),
-        }
-    }
-
-    /// Messages that the broker may have on their way to a lane.
-    const fn receive_maximum(self) -> u16 {
-        match self {
-            Self::Duress => limits::DURESS_RECEIVE_MAXIMUM,
-            Self::Reports => limits::RECEIVE_MAXIMUM,
-        }
-    }
-}
-
 #[cfg(test)]
 #[path = "lane_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "lane_memory_tests.rs"]
+mod memory_tests;

@@ -15,6 +15,7 @@ use rumqttc::v5::mqttbytes::v5::{ConnAck, ConnectReturnCode, Packet, SubAck, Sub
 
 use super::super::probe::Probe;
 use super::*;
+use crate::alert::Lane;
 use crate::config::Settings;
 use crate::ids::{CentreName, Incarnation, IngesterName};
 use crate::kafka::{Cluster, TopicNames};
@@ -110,7 +111,7 @@ struct Rig {
     lane: std::thread::JoinHandle<()>,
 }
 
-fn kafka() -> MockCluster<'static, DefaultProducerContext> {
+pub(super) fn kafka() -> MockCluster<'static, DefaultProducerContext> {
     let mock = MockCluster::new(1).unwrap();
     for topic in ["lonewatch.journal", "lonewatch.quarantine", ALERTS] {
         mock.create_topic(topic, 2, 1).unwrap();
@@ -119,7 +120,7 @@ fn kafka() -> MockCluster<'static, DefaultProducerContext> {
 }
 
 /// What the lane is made of whose MQTT broker is at this port.
-fn parts(brokers: &str, port: u16, health: &Health, ending: Ending) -> Parts {
+pub(super) fn parts(brokers: &str, port: u16, health: &Health, ending: Ending) -> Parts {
     let text = format!(
         "[kafka]\nbrokers = \"k:1\"\n[ingest]\nname = \"a\"\n[[ingest.feeds]]\nname = \"main\"\nurl = \"mqtt://127.0.0.1:{port}\"\n"
     );
@@ -275,6 +276,7 @@ fn pressed(health: &Health) -> (MockCluster<'static, DefaultProducerContext>, La
     let waiting = Waiting {
         publish: Publish::new("lw/v1/dev-1/duress", QoS::AtLeastOnce, "{}", None),
         device: Some(DeviceId::parse("dev-1").unwrap()),
+        kept: Some(("lw/v1/dev-1/duress".into(), Excerpt::of(&"{}".into()))),
         receipt: None,
         press_received_at: Some(0),
         express: Some(express),

@@ -17,6 +17,7 @@ mod wire;
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 
@@ -25,7 +26,7 @@ use crate::config::{FeedSettings, IngestSettings};
 use crate::health::Health;
 use crate::ids::{CentreName, FeedName, Incarnation};
 use crate::journal::PartitionCount;
-use crate::kafka::{Cluster, Fault, TopicNames, Writer};
+use crate::kafka::{Cluster, Fault, TopicNames, Urgency, Writer};
 use crate::limits;
 use crate::priority;
 use crate::redact::Redacted;
@@ -227,4 +228,30 @@ fn endpoint(feed: &FeedSettings) -> Result<Endpoint, StartFault> {
 fn thread(name: &str, task: impl Future<Output = ()> + Send + 'static) -> std::io::Result<JoinHandle<()>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     std::thread::Builder::new().name(name.to_owned()).spawn(move || runtime.block_on(task))
+}
+
+impl Lane {
+    /// How urgent a lane's writes are.
+    const fn urgency(self) -> Urgency {
+        match self {
+            Self::Duress => Urgency::Duress,
+            Self::Reports => Urgency::Reports,
+        }
+    }
+
+    /// How long a lane's messages may gather before they are read.
+    const fn gather(self) -> Duration {
+        match self {
+            Self::Duress => Duration::ZERO,
+            Self::Reports => Duration::from_micros(limits::REPORTS_GATHER_MICROS),
+        }
+    }
+
+    /// Messages that the broker may have on their way to a lane.
+    const fn receive_maximum(self) -> u16 {
+        match self {
+            Self::Duress => limits::DURESS_RECEIVE_MAXIMUM,
+            Self::Reports => limits::RECEIVE_MAXIMUM,
+        }
+    }
 }

@@ -6,10 +6,11 @@
 
 use bytes::{Buf as _, Bytes, BytesMut};
 use rumqttc::v5::mqttbytes::QoS;
-use rumqttc::v5::mqttbytes::v5::{Disconnect, DisconnectReasonCode, Packet, Publish};
+use rumqttc::v5::mqttbytes::v5::{Disconnect, DisconnectReasonCode, Packet, Publish, UnsubAck};
 
 /// The first byte's upper half (MQTT 5, 2.1.2).
 const PUBLISH: u8 = 3;
+const UNSUBACK: u8 = 11;
 const DISCONNECT: u8 = 14;
 /// Bytes that the length of a packet may take (MQTT 5, 1.5.5).
 const LENGTH_BYTES_MAX: usize = 4;
@@ -43,6 +44,8 @@ pub(super) fn take(input: &mut BytesMut, bytes_max: usize) -> Result<Option<Pack
     let mut frame = input.split_to(head + length);
     match (first >> 4, &frame[head..]) {
         (PUBLISH, body) => message(first, body).map(|publish| Some(Packet::Publish(publish))),
+        // Nobody reads it: whether there was anything to take out, and what a broker makes of it, ends no connection.
+        (UNSUBACK, _) => Ok(Some(Packet::UnsubAck(UnsubAck { pkid: 0, reasons: Vec::new(), properties: None }))),
         (DISCONNECT, []) => Ok(Some(goodbye(DisconnectReasonCode::NormalDisconnection))),
         // Without the length of its properties, as the standard allows (3.14.2.2.1).
         (DISCONNECT, [0x8E]) => Ok(Some(goodbye(DisconnectReasonCode::SessionTakenOver))),
@@ -67,7 +70,8 @@ fn length_of(bytes: &[u8]) -> Result<Option<(usize, usize)>, Malformed> {
     if bytes.len() < LENGTH_BYTES_MAX { Ok(None) } else { Err(Malformed::Length) }
 }
 
-/// Reads a message. It owns its bytes: a message that waits for Kafka must not hold all that was read with it.
+/// Reads a message. Its topic and its payload each own their bytes: what waits for Kafka must not hold all that was read with it, nor one of
+/// them the other.
 fn message(first: u8, body: &[u8]) -> Result<Publish, Malformed> {
     let qos = match (first >> 1) & 0b11 {
         0 => QoS::AtMostOnce,
@@ -75,18 +79,20 @@ fn message(first: u8, body: &[u8]) -> Result<Publish, Malformed> {
         2 => QoS::ExactlyOnce,
         _none => return Err(Malformed::Quality),
     };
-    let mut rest = Bytes::copy_from_slice(body);
+    let mut rest = body;
     let topic_bytes = usize::from(rest.try_get_u16().map_err(|_| Malformed::Message)?);
-    let topic = cut(&mut rest, topic_bytes)?;
+    let topic = Bytes::copy_from_slice(cut(&mut rest, topic_bytes)?);
     let pkid = if qos == QoS::AtMostOnce { 0 } else { rest.try_get_u16().map_err(|_| Malformed::Message)? };
-    let (properties, length_bytes) = length_of(&rest)?.ok_or(Malformed::Message)?;
+    let (properties, length_bytes) = length_of(rest)?.ok_or(Malformed::Message)?;
     cut(&mut rest, length_bytes + properties)?;
     let (dup, retain) = (first & 0b1000 != 0, first & 1 != 0);
-    Ok(Publish { dup, qos, retain, topic, pkid, payload: rest, properties: None })
+    Ok(Publish { dup, qos, retain, topic, pkid, payload: Bytes::copy_from_slice(rest), properties: None })
 }
 
-fn cut(bytes: &mut Bytes, count: usize) -> Result<Bytes, Malformed> {
-    if bytes.len() < count { Err(Malformed::Message) } else { Ok(bytes.split_to(count)) }
+fn cut<'a>(bytes: &mut &'a [u8], count: usize) -> Result<&'a [u8], Malformed> {
+    let (front, rest) = bytes.split_at_checked(count).ok_or(Malformed::Message)?;
+    *bytes = rest;
+    Ok(front)
 }
 
 #[cfg(test)]
@@ -117,6 +123,14 @@ mod tests {
         assert!(matches!(packets[0], Packet::Disconnect(Disconnect { reason_code: DisconnectReasonCode::SessionTakenOver, .. })));
         assert!(matches!(packets[1], Packet::PingResp(_)));
         assert!(matches!(all(&[0xE0, 0x00]).0[..], [Packet::Disconnect(_)]));
+    }
+
+    #[test]
+    fn the_answer_to_an_unsubscribe_is_taken_whatever_is_in_it() {
+        for answer in [&[0xB0, 0x02, 0x00, 0x01][..], &[0xB0, 0x03, 0x00, 0x01, 0x00], &[0xB0, 0x04, 0x00, 0x01, 0x00, 0x11]] {
+            let (packets, end) = all(answer);
+            assert!(matches!(packets[..], [Packet::UnsubAck(_)]) && end.is_ok(), "{answer:?}");
+        }
     }
 
     #[test]

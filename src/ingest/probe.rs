@@ -27,7 +27,9 @@ pub(super) struct Probe {
 impl Probe {
     /// Reads a payload; none where it is no probe (on a duress filter, it is a press then).
     pub(super) fn parse(payload: &[u8]) -> Option<Self> {
-        let mut words = std::str::from_utf8(payload).ok()?.split(' ');
+        // Every message is asked, so most are turned away by their first byte.
+        let text = payload.starts_with(WORD.as_bytes()).then(|| std::str::from_utf8(payload).ok())??;
+        let mut words = text.split(' ');
         let (word, incarnation, number, sent_at) = (words.next()?, words.next()?, words.next()?, words.next()?);
         if word != WORD || incarnation.len() != 16 || words.next().is_some() {
             return None;
@@ -102,11 +104,13 @@ impl Listening {
         i64::try_from(numbers).unwrap_or(i64::MAX).saturating_mul(limits::PROBE_MILLIS)
     }
 
-    /// The filters, by their place, whose newest probe is missing: those behind the foremost; all of them where none is ahead.
+    /// The filters, by their place, whose newest probes are missing: those behind the foremost, all of them where none is ahead. The probes of
+    /// one second come one by one, so a single number is no lack.
     pub(super) fn lacking(&self) -> Vec<usize> {
         let newest = self.back.iter().max().copied().flatten();
-        let is_even = self.back.iter().all(|back| *back == newest);
-        (0..self.back.len()).filter(|filter| is_even || self.back[*filter] < newest).collect()
+        let lacks = |back: Option<u64>| newest.is_some_and(|newest| back.or(self.sent_before).unwrap_or(0) + 1 < newest);
+        let is_even = !self.back.iter().any(|back| lacks(*back));
+        (0..self.back.len()).filter(|filter| is_even || lacks(self.back[*filter])).collect()
     }
 
     /// A probe of our own came back on a filter.
@@ -148,6 +152,8 @@ impl Listening {
 pub(super) struct NewestProbe {
     /// And when it came, on the steady clock: its age must not hang on a clock that can be set.
     newest: Option<(ProbeRef, i64)>,
+    /// The sending of the one that came by the shortest way, less its coming: behind a queue they come late.
+    promptest: Option<i64>,
 }
 
 impl NewestProbe {
@@ -159,6 +165,8 @@ impl NewestProbe {
         let older = self.newest.as_ref().is_some_and(|(newest, _)| probe.sent_at < newest.sent_at);
         let counts = !(ahead || older && self.is_fresh(now.steady_millis));
         if counts {
+            let sent_less_came = probe.sent_at.since(ProbeMillis::new(now.steady_millis));
+            self.promptest = self.promptest.max(Some(sent_less_came));
             self.newest = Some((probe, now.steady_millis));
         }
     }
@@ -171,6 +179,13 @@ impl NewestProbe {
     /// For how long no probe has come, on the steady clock; none where none has come at all.
     pub(super) fn quiet_millis(&self, steady_millis: i64) -> Option<i64> {
         self.newest.as_ref().map(|(_, at)| steady_millis - at)
+    }
+
+    /// For how long after the newest one's sending something comes now that did not wait with it: what the way of the promptest probe says.
+    /// Without a probe 0.
+    pub(super) fn past_millis(&self, steady_millis: i64) -> i64 {
+        let now = self.promptest.map(|sent_less_came| steady_millis.saturating_add(sent_less_came));
+        now.zip(self.get()).map_or(0, |(now, newest)| now.saturating_sub(newest.sent_at.get()).max(0))
     }
 
     /// Whether an id can lean on it: it came less than 5 s ago, on the steady clock.
@@ -293,6 +308,23 @@ mod tests {
     }
 
     #[test]
+    fn what_does_not_wait_is_dated_past_the_probes_that_do() {
+        let (mut newest, named) = (NewestProbe::default(), |number| probe(number).named(IngesterName::parse("a").unwrap()));
+        assert_eq!(newest.past_millis(9), 0, "no probe yet");
+        newest.saw(named(700), at(700_020));
+        newest.saw(named(701), at(701_005));
+        assert_eq!(newest.past_millis(701_505), 500);
+        // Kafka stands still, and with it the window of the broker: no probe for 40 s.
+        assert_eq!(newest.past_millis(741_005), 40_000);
+        // What waited comes through one by one, each 40 s late.
+        newest.saw(named(702), at(742_005));
+        assert_eq!(newest.past_millis(742_005), 40_000);
+        assert_eq!(newest.quiet_millis(742_005), Some(0), "by when the probe came nothing would show");
+        newest.saw(named(742), at(742_105));
+        assert_eq!(newest.past_millis(742_110), 105);
+    }
+
+    #[test]
     fn a_clock_that_is_set_back_keeps_no_old_probe_fresh() {
         let (mut newest, named) = (NewestProbe::default(), |number| probe(number).named(IngesterName::parse("a").unwrap()));
         newest.saw(named(700), at(700_000));
@@ -316,6 +348,22 @@ mod tests {
         }
         assert_eq!((listening.spread_millis(), listening.lacking()), (10_000, vec![1]));
         assert_eq!((self::listening(1).spread_millis(), self::listening(2).lacking()), (0, vec![0, 1]));
+    }
+
+    #[test]
+    fn a_filter_whose_probe_of_this_second_is_still_to_come_lacks_nothing() {
+        let mut listening = listening(3);
+        for number in 1..=12 {
+            listening.returned(0, &probe(number));
+            if number <= 11 {
+                listening.returned(2, &probe(number));
+            }
+        }
+        assert_eq!(
+            (listening.spread_millis(), listening.lacking()),
+            (12_000, vec![1]),
+            "the other one came a moment too early to tell"
+        );
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Quarantine: bytes that could not be read, kept with the reason, so that nothing is lost by a bad message.
 
+use bytes::Bytes;
 use serde::Serialize;
 
 use crate::alert::Lane;
@@ -39,9 +40,35 @@ pub(super) struct Came<'a> {
     pub(super) received_at: i64,
 }
 
+/// A payload, as far as quarantine keeps it.
+#[derive(Clone, Debug)]
+pub(super) struct Excerpt {
+    /// The first bytes.
+    first: Bytes,
+    /// Length and SHA-256 of the whole, where that is more.
+    whole: Option<(usize, String)>,
+}
+
+impl Excerpt {
+    /// Costs nothing for a payload that is kept whole.
+    pub(super) fn of(payload: &Bytes) -> Self {
+        if payload.len() <= limits::QUARANTINE_BYTES_MAX {
+            return Self { first: payload.clone(), whole: None };
+        }
+        let first = Bytes::copy_from_slice(&payload[..limits::QUARANTINE_BYTES_MAX]);
+        Self { first, whole: Some((payload.len(), ids::sha256_hex(payload))) }
+    }
+
+    /// How many bytes it holds.
+    pub(super) fn len(&self) -> usize {
+        self.first.len()
+    }
+}
+
 /// The record's bytes.
-pub(super) fn record(came: Came<'_>, device: &str, press: bool, reject: &Reject, payload: &[u8]) -> Vec<u8> {
-    let kept = &payload[..payload.len().min(limits::QUARANTINE_BYTES_MAX)];
+pub(super) fn record(came: Came<'_>, device: &str, press: bool, reject: &Reject, payload: &Excerpt) -> Vec<u8> {
+    let whole = payload.whole.clone();
+    let (bytes, sha256) = whole.unwrap_or_else(|| (payload.len(), ids::sha256_hex(&payload.first)));
     let record = Quarantined {
         format: 1,
         reason: reject.reason.as_str(),
@@ -53,9 +80,9 @@ pub(super) fn record(came: Came<'_>, device: &str, press: bool, reject: &Reject,
         ingester: came.ingester,
         mqtt_topic: came.mqtt_topic,
         received_at: came.received_at,
-        bytes: payload.len(),
-        sha256: ids::sha256_hex(payload),
-        payload_hex: ids::hex(kept),
+        bytes,
+        sha256,
+        payload_hex: ids::hex(&payload.first),
     };
     serde_json::to_vec(&record).expect("text and numbers only: nothing in it that JSON cannot hold")
 }

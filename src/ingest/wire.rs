@@ -10,7 +10,10 @@
 //! what ingest cost was being woken for every one of them (docs/PERFORMANCE.md).
 
 use std::collections::VecDeque;
+use std::fmt::Debug;
 use std::io::ErrorKind;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -85,11 +88,13 @@ pub(super) async fn serve(
     events: Sender<Result<Packet, Fault>>,
 ) {
     let mut wire = Wire::new(gather);
-    let within = Duration::from_secs(limits::MQTT_CONNECT_SECONDS);
-    let ended = match tokio::time::timeout(within, wire.open(address, opening)).await {
-        Err(_) => Err(Fault::new(format!("the broker has not accepted us within {} s", limits::MQTT_CONNECT_SECONDS))),
-        Ok(Err(why)) => Err(why),
-        Ok(Ok((stream, accepted))) => {
+    let opened = match addresses(address).await {
+        Ok(addresses) => wire.reach(&addresses, opening).await,
+        Err(why) => Err(why),
+    };
+    let ended = match opened {
+        Err(why) => Err(why),
+        Ok((stream, accepted)) => {
             let ping = wire.accepted(&accepted);
             wire.arrived.push_front(Packet::ConnAck(accepted));
             wire.converse(stream, ping, &mut requests, &events).await
@@ -99,6 +104,34 @@ pub(super) async fn serve(
         // Nobody listens any more: then nobody needs to know.
         let _gone = events.send(Err(why)).await;
     }
+}
+
+/// All addresses of a name, beginning with another at each attempt: one that swallows packets must not be the first for ever.
+async fn addresses((host, port): (String, u16)) -> Result<Vec<SocketAddr>, Fault> {
+    static ATTEMPTS: AtomicUsize = AtomicUsize::new(0);
+    let looked_up = in_time(async {
+        let found = tokio::net::lookup_host((host.as_str(), port)).await;
+        found.map(Iterator::collect).map_err(|fault| Fault::new(format!("cannot connect: {fault}")))
+    });
+    let mut addresses: Vec<SocketAddr> = looked_up.await?;
+    let first = ATTEMPTS.fetch_add(1, Ordering::Relaxed) % addresses.len().max(1);
+    addresses.rotate_left(first);
+    Ok(addresses)
+}
+
+/// What is not done in the time that a broker may take is a fault.
+async fn in_time<T>(doing: impl Future<Output = Result<T, Fault>>) -> Result<T, Fault> {
+    let waited = tokio::time::timeout(Duration::from_secs(limits::MQTT_CONNECT_SECONDS), doing).await;
+    let late = || Fault::new(format!("the broker has not accepted us within {} s", limits::MQTT_CONNECT_SECONDS));
+    waited.unwrap_or_else(|_| Err(late()))
+}
+
+/// A broker's word for ending or refusing, with what it adds: why, and which server to use instead.
+pub(super) fn word(code: &impl Debug, why: Option<&String>, elsewhere: Option<&String>) -> String {
+    let short = |text: &String| text.chars().take(limits::BROKER_WORDS_MAX).collect::<String>();
+    let why = why.map(|why| format!(" ({})", short(why))).unwrap_or_default();
+    let elsewhere = elsewhere.map(|server| format!("; it names another server: {}", short(server))).unwrap_or_default();
+    format!("{code:?}{why}{elsewhere}")
 }
 
 impl Wire {
@@ -118,12 +151,32 @@ impl Wire {
         }
     }
 
+    /// Opens the first of the addresses that takes us. Each has its time: one that swallows packets must not use up that of the next.
+    async fn reach(
+        &mut self,
+        addresses: &[SocketAddr],
+        opening: (Connect, Option<Login>),
+    ) -> Result<(TcpStream, ConnAck), Fault> {
+        let mut whys = Vec::new();
+        for address in addresses {
+            match in_time(self.open(*address, opening.clone())).await {
+                Ok(opened) => return Ok(opened),
+                Err(why) if addresses.len() == 1 => return Err(why),
+                Err(Fault::Closed) => whys.push(format!("{address}: the broker closed the connection")),
+                Err(Fault::Broken(why)) => whys.push(format!("{address}: {why}")),
+            }
+        }
+        Err(Fault::new(if whys.is_empty() { "the broker's name has no address".to_owned() } else { whys.join("; ") }))
+    }
+
     /// Connects, introduces us and waits for the broker's answer. What the broker sends with it stays in the input.
     async fn open(
         &mut self,
-        address: (String, u16),
+        address: SocketAddr,
         (connect, login): (Connect, Option<Login>),
     ) -> Result<(TcpStream, ConnAck), Fault> {
+        self.input.clear();
+        self.output.clear();
         let mut stream = TcpStream::connect(address).await.map_err(|fault| Fault::new(format!("cannot connect: {fault}")))?;
         stream.set_nodelay(true).map_err(|fault| Fault::of(&fault, "connect"))?;
         self.put(&Packet::Connect(connect, None, login))?;
@@ -132,7 +185,11 @@ impl Wire {
             if let Some(packet) = self.next_packet()? {
                 return match packet {
                     Packet::ConnAck(accepted) if accepted.code == ConnectReturnCode::Success => Ok((stream, accepted)),
-                    Packet::ConnAck(refused) => Err(Fault::new(format!("the broker refuses us: {:?}", refused.code))),
+                    Packet::ConnAck(ConnAck { code, properties, .. }) => {
+                        let (why, elsewhere) =
+                            properties.map_or((None, None), |said| (said.reason_string, said.server_reference));
+                        Err(Fault::new(format!("the broker refuses us: {}", word(&code, why.as_ref(), elsewhere.as_ref()))))
+                    }
                     other => Err(Fault::new(format!("the broker answers our greeting with {other:?}"))),
                 };
             }
@@ -301,6 +358,10 @@ impl Wire {
                 subscribe.pkid = self.next_packet_id();
                 self.put(&Packet::Subscribe(subscribe))
             }
+            Packet::Unsubscribe(mut unsubscribe) => {
+                unsubscribe.pkid = self.next_packet_id();
+                self.put(&Packet::Unsubscribe(unsubscribe))
+            }
             whole => self.put(&whole),
         }
     }
@@ -333,5 +394,60 @@ fn come(read: std::io::Result<usize>) -> Result<usize, Fault> {
         Ok(0) => Err(Fault::Closed),
         Ok(count) => Ok(count),
         Err(fault) => Err(Fault::of(&fault, "read")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read as _, Write as _};
+    use std::net::TcpListener;
+
+    use super::*;
+
+    fn run<T>(doing: impl Future<Output = T>) -> T {
+        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(doing)
+    }
+
+    fn opening() -> (Connect, Option<Login>) {
+        (Connect { keep_alive: 30, client_id: "test".into(), clean_start: true, properties: None }, None)
+    }
+
+    /// A broker that answers the first greeting with this.
+    fn broker(answer: Vec<u8>) -> SocketAddr {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let address = listener.local_addr().unwrap();
+        std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let _greeting = stream.read(&mut [0; 1024]).unwrap();
+            stream.write_all(&answer).unwrap();
+            while stream.read(&mut [0; 1024]).is_ok_and(|count| count > 0) {}
+        });
+        address
+    }
+
+    #[test]
+    fn an_address_that_swallows_what_it_gets_keeps_nobody_from_the_next() {
+        // The system takes the connection for it, and nobody ever answers.
+        let swallows = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let addresses = [swallows.local_addr().unwrap(), broker(vec![0x20, 3, 0, 0, 0])];
+        let (stream, _) = run(Wire::new(Duration::ZERO).reach(&addresses, opening())).unwrap();
+        assert_eq!(stream.peer_addr().unwrap(), addresses[1]);
+    }
+
+    #[test]
+    fn each_attempt_begins_with_another_address() {
+        let all = || run(addresses(("127.0.0.1".to_owned(), 1))).unwrap();
+        assert_eq!((all().len(), all().len()), (1, 1), "one is always the first");
+        assert!(
+            matches!(run(Wire::new(Duration::ZERO).reach(&[], opening())), Err(Fault::Broken(why)) if why.contains("no address"))
+        );
+    }
+
+    #[test]
+    fn a_broker_that_sends_us_elsewhere_is_heard_out() {
+        let answer = [&[0x20, 39, 0, 0x9C, 36, 0x1F, 0, 11][..], b"maintenance", &[0x1C, 0, 19], b"mqtt-2.example:1883"].concat();
+        let address = broker(answer);
+        let Err(Fault::Broken(why)) = run(Wire::new(Duration::ZERO).reach(&[address], opening())) else { panic!("refused") };
+        assert_eq!(why, "the broker refuses us: UseAnotherServer (maintenance); it names another server: mqtt-2.example:1883");
     }
 }

@@ -89,6 +89,7 @@ fn message_out(message: &MessageRecord) -> proto::Message {
             }
         }),
         press: message.press.as_ref().map(press_out),
+        past_probe_millis: message.past_probe_millis,
     }
 }
 
@@ -112,6 +113,7 @@ fn message_in(message: proto::Message) -> Result<MessageRecord, RecordFault> {
         received_at: IngestMillis::new(message.received_at_ingest_millis),
         connected_at: IngestMillis::new(message.connected_at_ingest_millis),
         after_probe: message.after_probe.as_ref().map(probe_in).transpose()?,
+        past_probe_millis: message.past_probe_millis,
         retained: message.retained,
         decoder,
         content,
@@ -337,6 +339,7 @@ mod tests {
                     received_at: IngestMillis::new(at),
                     connected_at: IngestMillis::new(sent),
                     after_probe: probed.then_some(probe),
+                    past_probe_millis: sent,
                     retained,
                     decoder: Decoder::ALL[usize::from(event[0]) % Decoder::ALL.len()],
                     content,
@@ -417,6 +420,26 @@ mod tests {
             let Record::Observation(observation) = decode(&bytes(written)).unwrap() else { panic!("an observation") };
             assert_eq!(observation.faults, read);
         }
+    }
+
+    /// The bytes of a report as version 0.1.0 wrote it, before messages at QoS 0 were dated by themselves.
+    #[test]
+    fn a_message_of_an_earlier_version_is_read_as_before() {
+        let device = |fields: &[u8]| [&[0x0A, u8::try_from(fields.len()).unwrap()][..], fields].concat();
+        let written = [
+            &b"\x0a\x05dev-1\x12\x04main\x18\x02\x22\x01a\x2a\x10"[..],
+            &[7; 16],
+            b"\x30\xe8\x07\x38\x01\x42\x11\x0a\x01b\x11\x03\0\0\0\0\0\0\0\x18\x04\x20\xf4\x03\x50\x01\x6a\0",
+        ];
+        let Record::Message(message) = decode(&device(&written.concat())).unwrap() else { panic!("a message") };
+        let probe = message.after_probe.clone().map(|probe| (probe.number, probe.sent_at.get()));
+        assert_eq!((message.received_at.get(), probe, message.past_probe_millis), (1_000, Some((4, 500)), 0));
+        assert_eq!(message.arrived_at(), 500, "as old as the probe before it");
+        assert_eq!(
+            encode(&Record::Message(message)),
+            device(&written.concat()),
+            "and who does not know the field reads what it knows"
+        );
     }
 
     #[test]

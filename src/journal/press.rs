@@ -57,9 +57,11 @@ impl MessageRecord {
         }
     }
 
-    /// When it arrived, on the clock that all copies share: the newest probe before it, else the receiver's own clock.
+    /// When it arrived, on the clock that all copies share: the newest probe before it, moved on where the message cannot have waited with
+    /// it; else the receiver's own clock.
     pub fn arrived_at(&self) -> i64 {
-        self.after_probe.as_ref().map_or(self.received_at.get(), |probe| probe.sent_at.get())
+        let past_probe = self.past_probe_millis.max(0);
+        self.after_probe.as_ref().map_or(self.received_at.get(), |probe| probe.sent_at.plus(past_probe).get())
     }
 
     /// Under which event a press alerts: the message's own. Where no probe has come for so long that a copy cannot be told from a device

@@ -47,6 +47,9 @@ pub struct Message {
     /// set on every press
     #[prost(message, optional, tag = "15")]
     pub press: ::core::option::Option<Press>,
+    /// of a message that cannot have waited as probes do (QoS 0): how long after that probe's sending it came; else 0
+    #[prost(int64, tag = "16")]
+    pub past_probe_millis: i64,
     #[prost(oneof = "message::Content", tags = "11, 12, 13, 14")]
     pub content: ::core::option::Option<message::Content>,
 }

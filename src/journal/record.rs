@@ -40,6 +40,9 @@ pub struct MessageRecord {
     pub connected_at: IngestMillis,
     /// The newest probe before it on that connection.
     pub after_probe: Option<ProbeRef>,
+    /// How long after that probe's sending it came, where that is known: a message at QoS 0 does not wait where probes do. Else 0, and in
+    /// journals of earlier versions.
+    pub past_probe_millis: i64,
     /// The broker had kept it: no sign of life.
     pub retained: bool,
     /// How it was read.

@@ -362,6 +362,9 @@ impl Maker {
         let undated = report.is_none_or(|report| report.sent.is_none());
         let after: Option<ProbeRef> =
             (!(undated && self.chance.percent(3))).then(|| probe(self.now - 1_000 * i64::from(self.chance.percent(20))));
+        // Now and then it came at QoS 0, past probes that wait.
+        let past_probe_millis =
+            if undated && press.is_none() && self.chance.percent(10) { self.chance.between(0, 40_000) } else { 0 };
         let retained = undated && press.is_none() && self.chance.percent(3);
         let own_id = report.and_then(|report| report.own_id.clone()).filter(|_| !retained);
         let connected_at = IngestMillis::new(if self.chance.percent(50) { DAY } else { self.now });
@@ -388,6 +391,7 @@ impl Maker {
                 received_at: IngestMillis::new(self.now),
                 connected_at,
                 after_probe: after.clone(),
+                past_probe_millis,
                 retained,
                 decoder: Decoder::Native,
                 content: content.clone(),

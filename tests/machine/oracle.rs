@@ -343,7 +343,8 @@ impl Oracle {
             *watched = Watched { feed: watched.feed.clone(), ..Watched::default() };
         }
         let probe = message.after_probe.as_ref();
-        let arrived = probe.map_or(message.received_at.get(), |probe| probe.sent_at.get()).min(self.now);
+        let past = |sent_at: i64| sent_at + message.past_probe_millis.max(0);
+        let arrived = probe.map_or(message.received_at.get(), |probe| past(probe.sent_at.get())).min(self.now);
         self.contact(message, arrived);
         let report = if let MessageContent::Report(report) = &message.content { Some(report) } else { None };
         // What bears no time is as old as it can be: a session holds a day.

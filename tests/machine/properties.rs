@@ -73,6 +73,7 @@ fn message() -> impl Strategy<Value = Record> {
                 received_at: IngestMillis::new(received),
                 connected_at: IngestMillis::new(received),
                 after_probe: after.map(probe),
+                past_probe_millis: received,
                 retained,
                 decoder: Decoder::Native,
                 content,

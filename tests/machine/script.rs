@@ -20,7 +20,7 @@
 //! ```
 //! Words of a message: `at EAST,NORTH` (metres), `acc METRES`, `time T`, `sent T` (device's clock), `id X` (or `id each`), `boot N`, `seq N` (or
 //! `seq each`), `battery N`, `via a,b`, `feed F`, `to CENTRE`, `after T` or `after none` (the newest probe), `unproven` (it was long before; so the
-//! lane says), `connected T` (when its connection began), `retained`. A line may say
+//! lane says), `qos0` (dated by itself, past that probe), `connected T` (when its connection began), `retained`. A line may say
 //! `appended T`: the records reach Kafka then, in order of their own times. `leap D`: they bear an append time
 //! so far ahead, and keep their place. T is `09:00:00` or `now`, `now-30m`, `now+1s` by the
 //! line's own time. A line without `after` leans on the probe of its own whole second.

@@ -185,6 +185,7 @@ impl World {
             ingester,
             received_at: IngestMillis::new(step.happens),
             connected_at: IngestMillis::new(connected_at),
+            past_probe_millis: after.filter(|_| words.contains(&"qos0")).map_or(0, |after| step.happens - after),
             after_probe,
             retained: words.contains(&"retained"),
             decoder: Decoder::Native,

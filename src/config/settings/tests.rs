@@ -146,6 +146,10 @@ fn a_feed_hears_both_lanes_and_presses_are_native() {
     check(&feed(&duress), "ingest.feeds[0].sources", "lw/v1/+/report");
     check(&feed(&format!("{duress}{}", source("reports", "a/#", ""))), "ingest.feeds[0].sources[1].filter", "has '#'");
     check(&feed(&format!("{duress}{reports}{reports}")), "ingest.feeds[0].sources[2].filter", "twice");
+    // With the name of an ingester in its place each '+' takes 8 bytes.
+    let long = source("duress", &format!("{}x", "+/".repeat(29)), "");
+    check(&feed(&format!("{long}{reports}")), "ingest.feeds[0].sources[0].filter", "longer than 256 bytes");
+    assert!(load(&feed(&format!("{}{reports}", source("duress", &format!("{}x", "+/".repeat(28)), ""))), &[]).is_ok());
     let odd = source("duress", "x/+/sos", "decoder = \"owntracks\"");
     check(&feed(&format!("{odd}{reports}")), "ingest.feeds[0].sources[0].decoder", "is native");
     let twice = format!("{FEED}url = \"mqtt://b\"\n[[ingest.feeds]]\nname = \"main\"\nurl = \"mqtt://c\"");

@@ -71,8 +71,8 @@ pub struct Delivery {
     pub outcome: Outcome,
     /// When it was handed to the writer, by our clock; milliseconds since the epoch.
     pub written_at: i64,
-    /// Whether the record counts for the writer's limit no more.
-    makes_room: bool,
+    /// How many bytes count for the writer's limit no more; none where the record goes on counting.
+    makes_room: Option<usize>,
 }
 
 /// Stored, refused for good, held, or let go.
@@ -129,14 +129,30 @@ pub enum Urgency {
 pub struct Writer {
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
-    occupied: Arc<AtomicUsize>,
+    occupied: Arc<Occupied>,
     partitions: PartitionCount,
+}
+
+/// What counts for the limits: records, and the bytes of their payloads.
+#[derive(Debug, Default)]
+struct Occupied {
+    records: AtomicUsize,
+    bytes: AtomicUsize,
+}
+
+impl Occupied {
+    fn free(&self, outcomes: &[Delivery]) {
+        for bytes in outcomes.iter().filter_map(|delivery| delivery.makes_room) {
+            self.records.fetch_sub(1, Ordering::Relaxed);
+            self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+        }
+    }
 }
 
 /// Where outcomes arrive: in order per topic and partition, not between them.
 pub struct Deliveries {
     receiver: UnboundedReceiver<Delivery>,
-    occupied: Arc<AtomicUsize>,
+    occupied: Arc<Occupied>,
 }
 
 impl Writer {
@@ -168,7 +184,7 @@ impl Writer {
                 opening.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
             })?,
         };
-        let occupied = Arc::new(AtomicUsize::new(0));
+        let occupied = Arc::<Occupied>::default();
         let deliveries = Deliveries { receiver, occupied: Arc::clone(&occupied) };
         Ok((Self { shared, thread: Some(thread), occupied, partitions }, deliveries))
     }
@@ -177,14 +193,16 @@ impl Writer {
     /// the order of these calls. Ask [`Writer::has_room`] first; past the limit a record is still taken.
     pub fn write(&self, ticket: Ticket, record: Outgoing) {
         let partition = record.partition.unwrap_or_else(|| self.partitions.of(&record.key));
-        self.occupied.fetch_add(1, Ordering::Relaxed);
+        self.occupied.records.fetch_add(1, Ordering::Relaxed);
+        self.occupied.bytes.fetch_add(record.payload.len(), Ordering::Relaxed);
         self.shared.write(Entry::new(ticket, record, partition, clock::wall_millis()));
     }
 
-    /// Whether another record fits the limit: [`limits::WRITER_PENDING_MAX`] whose outcomes the caller has not yet taken. What is held while
-    /// there is room ([`Keep::WhileRoom`]) has a limit of its own: one topic that refuses must not stop the others.
+    /// Whether another record fits the limits: [`limits::WRITER_PENDING_MAX`] records, and [`limits::WRITER_BYTES_MAX`] of their payloads, whose
+    /// outcomes the caller has not yet taken. What is held while there is room ([`Keep::WhileRoom`]) has a limit of its own: one topic that refuses must not stop the others.
     pub fn has_room(&self) -> bool {
-        self.occupied.load(Ordering::Relaxed) < limits::WRITER_PENDING_MAX
+        self.occupied.records.load(Ordering::Relaxed) < limits::WRITER_PENDING_MAX
+            && self.occupied.bytes.load(Ordering::Relaxed) < limits::WRITER_BYTES_MAX
     }
 
     /// Records that Kafka has not answered for yet.
@@ -249,8 +267,7 @@ impl Deliveries {
     pub async fn next_many(&mut self, outcomes: &mut Vec<Delivery>, limit: usize) -> usize {
         let before = outcomes.len();
         let count = self.receiver.recv_many(outcomes, limit).await;
-        let free = outcomes.iter().skip(before).filter(|delivery| delivery.makes_room).count();
-        self.occupied.fetch_sub(free, Ordering::Relaxed);
+        self.occupied.free(&outcomes[before..]);
         count
     }
 
@@ -267,9 +284,7 @@ impl Deliveries {
     }
 
     fn taken(&self, delivery: Option<Delivery>) -> Option<Delivery> {
-        if delivery.as_ref().is_some_and(|delivery| delivery.makes_room) {
-            self.occupied.fetch_sub(1, Ordering::Relaxed);
-        }
+        self.occupied.free(delivery.as_slice());
         delivery
     }
 }

@@ -62,7 +62,13 @@ impl Entry {
             Outcome::Held(_) => self.keep == Keep::WhileRoom,
             Outcome::Stored | Outcome::Refused(_) | Outcome::LetGo(_) => !self.is_held(),
         };
-        Delivery { ticket: self.ticket, topic: Arc::clone(&self.topic), outcome, written_at: self.written_at_millis, makes_room }
+        Delivery {
+            ticket: self.ticket,
+            topic: Arc::clone(&self.topic),
+            outcome,
+            written_at: self.written_at_millis,
+            makes_room: makes_room.then_some(self.payload.len()),
+        }
     }
 
     /// Whether it waits for a destination that refuses, and counts for the limit of its topic alone.

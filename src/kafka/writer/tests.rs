@@ -144,6 +144,21 @@ fn room_is_what_the_caller_has_not_taken_yet() {
 }
 
 #[test]
+fn large_records_take_the_room_of_many() {
+    let (mock, cluster) = mock();
+    mock.broker_down(1).unwrap();
+    let (writer, _deliveries) = open(&cluster);
+    let large = [b'x'; 16 * 1024];
+    let mut count = 0;
+    while writer.has_room() {
+        writer.write(Ticket(count), outgoing("t", 0, &large));
+        count += 1;
+    }
+    assert_eq!(count, (limits::WRITER_BYTES_MAX / large.len()) as u64);
+    mock.broker_up(1).unwrap();
+}
+
+#[test]
 fn a_topic_that_refuses_takes_nobodys_room() {
     let (mock, cluster) = mock();
     mock.create_topic("c", 3, 1).unwrap();
@@ -167,12 +182,12 @@ fn a_topic_that_refuses_takes_nobodys_room() {
     let_go.sort_unstable();
     assert_eq!(held, (0..count).collect::<Vec<_>>());
     assert_eq!(let_go, (0..count - limits::WRITER_HELD_MAX as u64).collect::<Vec<_>>(), "the oldest");
-    assert_eq!(writer.occupied.load(Ordering::Relaxed), 0);
+    assert_eq!(writer.occupied.records.load(Ordering::Relaxed), 0);
     mock.topic_error("c", RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR).unwrap();
     for _ in 0..limits::WRITER_HELD_MAX {
         assert_eq!(deliveries.blocking_next().unwrap().outcome, Outcome::Stored);
     }
-    assert_eq!((writer.occupied.load(Ordering::Relaxed), writer.pending()), (0, 0), "none counts twice");
+    assert_eq!((writer.occupied.records.load(Ordering::Relaxed), writer.pending()), (0, 0), "none counts twice");
 }
 
 #[test]
@@ -195,7 +210,7 @@ fn what_nothing_else_knows_of_is_never_let_go_and_keeps_its_room() {
     let let_go: Vec<_> = said.iter().filter(|delivery| matches!(delivery.outcome, Outcome::LetGo(_))).collect();
     assert_eq!(let_go.iter().map(|delivery| delivery.ticket.0).collect::<Vec<_>>(), [2]);
     let counts: Vec<_> = said.iter().take(3).map(|delivery| (delivery.ticket.0, delivery.makes_room)).collect();
-    assert_eq!(counts, [(0, false), (1, false), (2, true)]);
+    assert_eq!(counts, [(0, None), (1, None), (2, Some(1))]);
     assert_eq!(queues.pending(), limits::WRITER_HELD_MAX + 2);
 }
 
