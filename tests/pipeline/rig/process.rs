@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process};
+
 use super::privacy::coordinate_in;
 use super::wait::{wait_for, wait_until};
 use super::watchdog::Watchdog;
@@ -83,12 +85,12 @@ impl Guarded {
 
     /// Sends SIGTERM: please end.
     pub fn term(&mut self) {
-        self.signal("TERM");
+        self.signal(Signal::TERM);
     }
 
     /// Sends SIGHUP: please read your configuration anew.
     pub fn hang_up(&mut self) {
-        self.signal("HUP");
+        self.signal(Signal::HUP);
     }
 
     /// Sends SIGKILL and waits for the end.
@@ -102,12 +104,12 @@ impl Guarded {
 
     /// Sends SIGSTOP: it holds its connections and answers nothing.
     pub fn freeze(&mut self) {
-        self.signal("STOP");
+        self.signal(Signal::STOP);
     }
 
     /// Sends SIGCONT after [`Guarded::freeze`].
     pub fn thaw(&mut self) {
-        self.signal("CONT");
+        self.signal(Signal::CONT);
     }
 
     /// Waits for the end.
@@ -127,10 +129,11 @@ impl Guarded {
         });
     }
 
-    fn signal(&mut self, name: &str) {
+    fn signal(&mut self, signal: Signal) {
         // A process that ended keeps its number until we ask for its status, so the signal reaches nobody else.
         if self.ended().is_none() {
-            send_signal(name, self.child.id());
+            let sent = kill_process(Pid::from_child(&self.child), signal);
+            sent.unwrap_or_else(|fault| panic!("send {signal:?} to {}: {fault}", self.name));
         }
     }
 }
@@ -139,12 +142,6 @@ impl Drop for Guarded {
     fn drop(&mut self) {
         self.kill();
     }
-}
-
-/// Sends a signal by the shell's `kill`: the standard library has none, and unsafe code is forbidden here.
-fn send_signal(name: &str, pid: u32) {
-    let status = Command::new("sh").args(["-c", r#"kill -s "$1" "$2""#, "signal", name, &pid.to_string()]).status();
-    assert!(status.is_ok_and(|status| status.success()), "send {name} to process {pid}");
 }
 
 /// Whether a process with that number runs; a dead one that nobody has asked for yet does not count.

@@ -111,7 +111,8 @@ impl Follower {
         // `-E`: a broker that is down for a while is no reason to end.
         let arguments = ["-C", "-E", "-u", "-q", "-b", &bootstrap, "-t", kafka_topic, "-o", "beginning", "-f", RECORD_FORMAT];
         Self(Guarded::start("kcat", &find_program("kcat"), |command| {
-            command.args(arguments).args(["-X", "fetch.wait.max.ms=10"]);
+            // A broker that is back is asked within a second, not within 10.
+            command.args(arguments).args(["-X", "fetch.wait.max.ms=10", "-X", "reconnect.backoff.max.ms=1000"]);
         }))
     }
 
