@@ -5,8 +5,8 @@ use std::time::Duration;
 use lonewatch::clock::wall_millis;
 
 use crate::rig::{
-    Follower, MosquittoOptions, PARTITIONS, Rules, SeenAlert, Site, World, figure, ids, outline, publish_with, revisions, timed,
-    wait_for,
+    Follower, MosquittoOptions, PARTITIONS, Rules, SeenAlert, Site, World, figure, ids, keep_within_a_day, outline, publish_with,
+    revisions, timed, wait_for,
 };
 
 const SOON: Duration = Duration::from_secs(30);
@@ -19,6 +19,7 @@ fn traccar_gateway() {
     let documents = include_str!("../../docs/DEVICES.md");
     let options = MosquittoOptions { acl: Some(block(documents, "user traccar\n").to_owned()), ..MosquittoOptions::default() };
     let site = Site::new(World::with_mosquitto("traccar", &options), &Rules::of(&[IMEI]).keep_in("home", HOME, 0.001));
+    keep_within_a_day(SOON);
     let address = site.world.mosquitto.address();
     let feed = block(documents, "name = \"trackers\"").replace("\"trackers\"", "\"main\"\nusername = \"lonewatch-a\"");
     let ours = site.configuration("main", PARTITIONS);
