@@ -81,7 +81,7 @@ impl Load {
     }
 
     fn answered(&self) -> usize {
-        answered(&self.alerts.alerts())
+        self.alerts.with_alerts(answered)
     }
 }
 

@@ -65,7 +65,7 @@ pub fn about_devices(alerts: &[SeenAlert]) -> Vec<SeenAlert> {
 impl Follower {
     /// The alerts that it has read so far.
     pub fn alerts(&self) -> Vec<SeenAlert> {
-        alerts_among(&self.records())
+        self.with_alerts(<[SeenAlert]>::to_vec)
     }
 
     /// The alerts of a kind that it has read so far.
@@ -100,10 +100,7 @@ impl Follower {
     /// Waits until the alerts read so far are as wanted, and gives what the look found.
     #[track_caller]
     pub fn wait_alerts<T>(&self, deadline: Duration, what: &str, look: impl Fn(&[SeenAlert]) -> Option<T>) -> T {
-        wait_for(deadline, what, || {
-            let alerts = self.alerts();
-            look(&alerts).ok_or_else(|| outline(&alerts))
-        })
+        wait_for(deadline, what, || self.with_alerts(|alerts| look(alerts).ok_or_else(|| outline(alerts))))
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::fs::File;
+use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::time::Duration;
@@ -55,7 +56,16 @@ impl Guarded {
 
     /// What it has written to its output so far.
     pub fn stdout(&self) -> Vec<u8> {
-        std::fs::read(self.folder.join("stdout")).unwrap_or_default()
+        self.stdout_from(0)
+    }
+
+    /// As [`Guarded::stdout`], without so many bytes at its beginning.
+    pub fn stdout_from(&self, at: u64) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let read = File::open(self.folder.join("stdout"))
+            .and_then(|mut file| file.seek(SeekFrom::Start(at)).and_then(|_| file.read_to_end(&mut bytes)));
+        read.unwrap_or_else(|fault| panic!("read the output of {}: {fault}", self.name));
+        bytes
     }
 
     /// What it has written to its log so far.
