@@ -19,7 +19,6 @@ fn traccar_gateway() {
     let documents = include_str!("../../docs/DEVICES.md");
     let options = MosquittoOptions { acl: Some(block(documents, "user traccar\n").to_owned()), ..MosquittoOptions::default() };
     let site = Site::new(World::with_mosquitto("traccar", &options), &Rules::of(&[IMEI]).keep_in("home", HOME, 0.001));
-    keep_within_a_day(SOON);
     let address = site.world.mosquitto.address();
     let feed = block(documents, "name = \"trackers\"").replace("\"trackers\"", "\"main\"\nusername = \"lonewatch-a\"");
     let ours = site.configuration("main", PARTITIONS);
@@ -31,6 +30,7 @@ fn traccar_gateway() {
     let forward =
         |payload: &str| publish_with(&site.world.mosquitto, "traccar/gw-1/positions", payload.as_bytes(), &["-u", "traccar"]);
 
+    keep_within_a_day(SOON);
     forward(&position(IMEI, HOME, 3, "motion"));
     let outside = position(IMEI, OUTSIDE, 2, "lowBattery,sos");
     let (press, took) = timed(|| {

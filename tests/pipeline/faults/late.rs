@@ -23,11 +23,11 @@ fn report(seq: i64, sent: i64, fixed_at: i64, (lat, lon): (f64, f64)) -> String 
 
 #[test]
 fn repeats_disorder_and_half_an_hour_of_stored_reports() {
-    keep_within_a_day(SOON);
     let site = Site::new(World::new("f12"), &Rules::of(&["dev-1", "dev-2"]).keep_in("house", HOME, 0.001));
     let role = site.run();
     let alerts = Follower::start(&site.world.kafka, &site.alerts_topic());
     let mosquitto = &site.world.mosquitto;
+    keep_within_a_day(SOON);
     let now = wall_millis();
     let away = (HOME.0 + 0.01, HOME.1);
     publish(mosquitto, REPORT, report(100, now, now, HOME).as_bytes());
