@@ -32,7 +32,7 @@ fn first_hour() {
     publish(&site.world.mosquitto, "lw/v1/dev-1/duress", br#"{"id":"press-1","fix":{"lat":51.5,"lon":-0.12,"accuracy":8}}"#);
     device.wait_message(SOON, "the JSON press's receipt", |message| message.payload == br#"{"id":"press-1"}"#);
 
-    let seen = alerts.wait_alerts(SOON, "two presses of two revisions", |alerts| {
+    let seen = alerts.wait_device_alerts(SOON, "two presses of two revisions", |alerts| {
         let whole = revisions(alerts).values().filter(|seen| seen.contains(&1) && seen.contains(&2)).count();
         (whole == 2).then(|| alerts.to_vec())
     });

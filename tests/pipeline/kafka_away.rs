@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use crate::rig::{Follower, Probes, Role, Rules, Site, World, figure, ids, outline, publish, revisions, timed, wait_for};
+use crate::rig::{
+    Follower, Probes, Role, Rules, Site, World, figure, ids, once_a_second, outline, publish, revisions, timed, wait_for,
+};
 
 const SOON: Duration = Duration::from_mins(1);
 const AWAY_SECONDS: usize = 20;
@@ -10,7 +12,7 @@ const DEVICES: [&str; 2] = ["dev-1", "dev-2"];
 
 #[test]
 fn kafka_away_for_20_s_while_devices_report() {
-    let site = Site::new(World::with_own_kafka("kafka-away"), &Rules::of(&DEVICES).silence("5s"));
+    let site = Site::new(World::with_own_kafka("kafka-away"), &Rules::of(&DEVICES).silence("10s"));
     let world = &site.world;
     let mut role = site.start("run");
     let alerts = Follower::start(&world.kafka, &site.alerts_topic());
@@ -20,14 +22,23 @@ fn kafka_away_for_20_s_while_devices_report() {
             publish(&world.mosquitto, &format!("lw/v1/{device}/report"), br#"{"battery":80}"#);
         }
     };
-    report();
-    role.wait_watching();
+    role.wait_watching_while(once_a_second(report));
     for _ in 0..3 {
         report();
         probes.wait_further(1);
     }
 
-    world.kafka.stop();
+    // The devices go on meanwhile.
+    let beside = |act: &(dyn Fn() + Sync)| {
+        std::thread::scope(|scope| {
+            let acting = scope.spawn(act);
+            while !acting.is_finished() {
+                report();
+                probes.wait_further(1);
+            }
+        });
+    };
+    beside(&|| world.kafka.stop());
     let mut presses = 0;
     let ((), away) = timed(|| {
         for second in 0..AWAY_SECONDS {
@@ -46,15 +57,7 @@ fn kafka_away_for_20_s_while_devices_report() {
         assert!(text.contains(&format!("{part} to Kafka: NOT READY: Kafka has acknowledged nothing")), "{text}");
     }
 
-    let ((), took) = timed(|| {
-        std::thread::scope(|scope| {
-            let back = scope.spawn(|| world.kafka.restart());
-            while !back.is_finished() {
-                report();
-                probes.wait_further(1);
-            }
-        });
-    });
+    let ((), took) = timed(|| beside(&|| world.kafka.restart()));
     figure(&format!("Kafka took {took:?} to start again"));
     let (seen, told) = timed(|| {
         wait_for(SOON, "every press in two revisions", || {
@@ -75,7 +78,7 @@ fn kafka_away_for_20_s_while_devices_report() {
         report();
         probes.wait_further(1);
     });
-    let gap = longest_heartbeat_gap_millis(&alerts);
+    let gap = alerts.longest_heartbeat_gap_millis();
     figure(&format!("{} blind alerts, longest gap between heartbeats {gap} ms", ids(&alerts.alerts_of("blind")).len()));
     assert!(gap >= 15_000 || !alerts.alerts_of("blind").is_empty(), "nobody could have known");
     let lost = alerts.alerts_of("lost_contact");
@@ -93,15 +96,4 @@ fn wait_over(role: &Role, alerts: &Follower, meanwhile: impl Fn()) {
         let (ready, why) = role.get("/readyz");
         if !open && ready == 200 { Ok(()) } else { Err(format!("{why} {}", outline(&blind))) }
     });
-}
-
-fn longest_heartbeat_gap_millis(alerts: &Follower) -> i64 {
-    let beats: Vec<i64> = alerts
-        .records()
-        .iter()
-        .map(crate::rig::KafkaRecord::json)
-        .filter(|json| json["type"] == "heartbeat")
-        .filter_map(|json| json["at"].as_i64())
-        .collect();
-    beats.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or_default()
 }

@@ -16,19 +16,30 @@ fn no_log_and_no_metric_tells_where_somebody_is_and_a_steady_state_is_quiet() {
     let site = Site::new(World::new("logs"), &rules);
     let mut quiet = site.run();
     let alerts = Follower::start(&site.world.kafka, &site.alerts_topic());
-    speak(&site, 0);
-    wait_answered(&alerts, 1);
-    let before = quiet.log();
-    speak(&site, 1);
-    wait_answered(&alerts, 2);
-    let news = quiet.log()[before.len()..].to_owned();
+    let mut rounds = 0;
+    let mut speak = || {
+        speak(&site, rounds);
+        rounds += 1;
+        wait_answered(&alerts, rounds);
+    };
+    speak();
+    let mut news_of_a_round = || {
+        quiet.wait_ready();
+        let before = quiet.log();
+        speak();
+        quiet.log()[before.len()..].to_owned()
+    };
+    let mut news = news_of_a_round();
+    if !news.is_empty() {
+        // On a busy machine Kafka may have been silent for seconds, which is news; what a steady state logs comes again.
+        news = news_of_a_round();
+    }
     assert!(news.is_empty(), "nothing has changed, and yet it logs: {news}");
     assert_eq!(quiet.stop().code(), Some(0));
 
     site.configure(&(site.configuration("main", crate::rig::PARTITIONS) + "[log]\nlevel = \"trace\"\nformat = \"json\"\n"));
     let mut talkative = site.start("run");
-    speak(&site, 2);
-    wait_answered(&alerts, 3);
+    speak();
     refuse(&site);
     look(&talkative);
     assert_eq!(talkative.stop().code(), Some(0));

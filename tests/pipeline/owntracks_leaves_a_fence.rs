@@ -28,7 +28,7 @@ fn owntracks_leaves_a_fence() {
     let outside = (HOME.0 + 0.0018, HOME.1);
     let (seen, took) = timed(|| {
         walk(outside, 0);
-        alerts.wait_alerts(SOON, "the fence to be left", |alerts| alerts.first().cloned())
+        alerts.wait_device_alerts(SOON, "the fence to be left", |alerts| alerts.first().cloned())
     });
     figure(&format!("a fence exit is read by kcat {took:?} after publishing began"));
     assert_eq!((seen.text("kind"), seen.text("device"), seen.text("subject")), ("fence_exited", "jane.phone", "home"));
@@ -36,6 +36,6 @@ fn owntracks_leaves_a_fence() {
     assert_eq!(seen.json["place"]["lat"], outside.0);
 
     walk(HOME, 0);
-    let back = alerts.wait_alerts(SOON, "the device to be back", |alerts| alerts.get(1).cloned());
+    let back = alerts.wait_device_alerts(SOON, "the device to be back", |alerts| alerts.get(1).cloned());
     assert_eq!((back.id.as_str(), back.revision, back.text("state")), (seen.id.as_str(), 2, "cleared"));
 }

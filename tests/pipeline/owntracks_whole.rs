@@ -60,7 +60,7 @@ fn owntracks_whole() {
         r#""_type":"transition","event":"leave","desc":"a region of the phone","wtst":1790000000"#,
     );
     say(&format!("{PHONE}/event"), &transition, &[]);
-    let left = alerts.wait_alerts(SOON, "the fence to be left by a transition", |alerts| alerts.first().cloned());
+    let left = alerts.wait_device_alerts(SOON, "the fence to be left by a transition", |alerts| alerts.first().cloned());
     assert_eq!((left.text("kind"), left.text("device"), left.revision), ("fence_exited", "joe.phone", 1));
 
     // A region's coordinates, at home, are not where the phone is.
@@ -81,10 +81,11 @@ fn owntracks_whole() {
         let seen = (unused, outcomes, of("lonewatch_mqtt_passed_over_total", "main"));
         if seen == ([1.0; 5], [5.0, 2.0, 2.0], 1.0) { Ok(()) } else { Err(format!("{seen:?}")) }
     });
-    assert_eq!(alerts.alerts().len(), 1, "nothing has brought the phone home; {}", outline(&alerts.alerts()));
+    let told = alerts.device_alerts();
+    assert_eq!(told.len(), 1, "nothing has brought the phone home; {}", outline(&told));
 
     say(PHONE, &location(HOME, 0), &["-q", "0"]);
-    let back = alerts.wait_alerts(SOON, "a location at QoS 0 to bring the phone home", |alerts| alerts.get(1).cloned());
+    let back = alerts.wait_device_alerts(SOON, "a location at QoS 0 to bring the phone home", |alerts| alerts.get(1).cloned());
     assert_eq!((back.id.as_str(), back.revision, back.text("state")), (left.id.as_str(), 2, "cleared"));
 
     let expected = [("dev-1 will", 1), ("joe.phone other", 5), ("joe.phone report", 3), ("joe.phone will", 1)];

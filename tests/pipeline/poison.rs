@@ -78,7 +78,7 @@ fn poison_on_the_duress_lane_alerts() {
     // The broker has a limit, and the device is told by it; nothing of these reaches us.
     publish_refused(&site.world.mosquitto, PRESS, &one_mebibyte(), &[]);
     publish_refused(&site.world.mosquitto, PRESS, b"help", &["-r"]);
-    let seen = alerts.wait_alerts(SOON, "every press in two revisions", |alerts| {
+    let seen = alerts.wait_device_alerts(SOON, "every press in two revisions", |alerts| {
         let whole = revisions(alerts).values().filter(|seen| **seen == [1, 2].into()).count();
         (whole == presses.len()).then(|| alerts.to_vec())
     });
@@ -101,7 +101,7 @@ fn a_retained_press_alerts_once() {
     let mut role = site.run();
     let alerts = Follower::start(&site.world.kafka, &site.alerts_topic());
     let both = |count: usize| {
-        alerts.wait_alerts(SOON, "every press in two revisions", |alerts| {
+        alerts.wait_device_alerts(SOON, "every press in two revisions", |alerts| {
             let whole = revisions(alerts).values().filter(|seen| **seen == [1, 2].into()).count();
             (whole == count).then(|| alerts.to_vec())
         })

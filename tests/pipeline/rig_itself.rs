@@ -115,8 +115,9 @@ fn what_a_killed_test_run_leaves_is_ended() {
     assert!(!folder.exists());
 }
 
+/// One with a number in it: it is made before it is written.
 fn is_pid_file(path: &Path) -> bool {
-    path.extension().is_some_and(|extension| extension == "pid")
+    path.extension().is_some_and(|extension| extension == "pid") && path.metadata().is_ok_and(|metadata| metadata.len() > 0)
 }
 
 #[test]

@@ -10,7 +10,7 @@ use crate::rig::{
 };
 
 const SOON: Duration = Duration::from_mins(1);
-const REPORTS: usize = 4_000;
+const REPORTS: usize = 12_000;
 const PRESSES: usize = 200;
 /// An end in order acknowledges what it has stored, and reads no further: nothing need come again. A few may whose acknowledgement the
 /// broker had not read as the connection ended.

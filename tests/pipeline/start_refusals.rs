@@ -87,7 +87,7 @@ fn commands_say_within_seconds_which_kafka_does_not_answer() {
     let folder = site.rules_folder().display().to_string();
     for command in [&["rules", "apply", &folder][..], &["topics", "create"], &["alerts", "follow", "--centre", "north"]] {
         let (said, took) = timed(|| site.refused(command));
-        assert!(took < Duration::from_secs(12), "{command:?} took {took:?}");
+        assert!(took < Duration::from_secs(19), "{command:?} took {took:?}");
         assert!(said.contains("no Kafka broker answers at 127.0.0.1:1") && said.contains("Mend:"), "{said}");
         assert!(said.contains("docs/RUNBOOK.md#kafka-unreachable"), "{said}");
     }

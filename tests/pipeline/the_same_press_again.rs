@@ -14,7 +14,7 @@ fn the_same_junk_press_on_two_days() {
     // Days differ by the probes between them; two are as good as a hundred thousand.
     let probes = Probes::start(&site.world.mosquitto);
     let both_revisions = |wanted: usize| {
-        alerts.wait_alerts(SOON, "both revisions of each press", |alerts| {
+        alerts.wait_device_alerts(SOON, "both revisions of each press", |alerts| {
             let whole = revisions(alerts).values().filter(|seen| **seen == [1, 2].into()).count();
             (whole == wanted).then(|| alerts.to_vec())
         })

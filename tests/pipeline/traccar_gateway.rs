@@ -5,8 +5,8 @@ use std::time::Duration;
 use lonewatch::clock::wall_millis;
 
 use crate::rig::{
-    Follower, MosquittoOptions, PARTITIONS, Rules, SeenAlert, Site, World, figure, ids, outline, publish_with, revisions, timed,
-    wait_for,
+    Follower, MosquittoOptions, PARTITIONS, Rules, SeenAlert, Site, World, figure, ids, keep_within_a_day, outline, publish_with,
+    revisions, timed, wait_for,
 };
 
 const SOON: Duration = Duration::from_secs(30);
@@ -30,6 +30,7 @@ fn traccar_gateway() {
     let forward =
         |payload: &str| publish_with(&site.world.mosquitto, "traccar/gw-1/positions", payload.as_bytes(), &["-u", "traccar"]);
 
+    keep_within_a_day(SOON);
     forward(&position(IMEI, HOME, 3, "motion"));
     let outside = position(IMEI, OUTSIDE, 2, "lowBattery,sos");
     let (press, took) = timed(|| {

@@ -17,7 +17,7 @@ fn a_fix_that_leaves_two_fences_gives_two_ids() {
     let walk = |at, age| publish(&site.world.mosquitto, "owntracks/jane/phone", location(at, age).as_bytes());
     walk(HOME, 2);
     walk((HOME.0 + 0.01, HOME.1), 0);
-    let seen = alerts.wait_alerts(SOON, "both fences to be left", |alerts| (alerts.len() >= 2).then(|| alerts.to_vec()));
+    let seen = alerts.wait_device_alerts(SOON, "both fences to be left", |alerts| (alerts.len() >= 2).then(|| alerts.to_vec()));
     assert_eq!(ids(&seen).len(), 2);
     let subjects: Vec<&str> = seen.iter().map(|alert| alert.text("subject")).collect();
     assert_eq!(subjects, ["house", "street"], "in the order of their names");

@@ -10,6 +10,8 @@ use std::time::Duration;
 use rdkafka::error::KafkaError;
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::DefaultProducerContext;
+use rumqttc::v5::mqttbytes::v5::Packet;
+use rumqttc::v5::{AsyncClient, Event, MqttOptions};
 use rumqttd::{Broker, Config, ConnectionSettings, RouterConfig, ServerSettings};
 
 use crate::limits;
@@ -24,6 +26,8 @@ const PORTS_TRIED: usize = 5;
 /// How long a broker may take until it listens.
 const LISTEN_POLLS: usize = 500;
 const LISTEN_POLL_MILLIS: u64 = 10;
+/// And until it answers.
+const ANSWER: Duration = Duration::from_secs(1);
 
 /// Why an embedded broker cannot run.
 #[derive(Debug, thiserror::Error)]
@@ -67,7 +71,7 @@ impl EmbeddedMqtt {
             if server.is_finished() {
                 return Err(format!("port {port} was taken meanwhile"));
             }
-            if tokio::net::TcpStream::connect(address).await.is_ok() {
+            if answers(port).await {
                 return Ok(Self { port });
             }
             tokio::time::sleep(Duration::from_millis(LISTEN_POLL_MILLIS)).await;
@@ -79,6 +83,14 @@ impl EmbeddedMqtt {
     pub fn port(&self) -> u16 {
         self.port
     }
+}
+
+/// Whether an MQTT broker answers there. A connection alone proves nothing: on a free port it may be one to itself, or another program's.
+async fn answers(port: u16) -> bool {
+    let options = MqttOptions::new("_start", Ipv4Addr::LOCALHOST.to_string(), port);
+    let (_client, mut events) = AsyncClient::new(options, 1);
+    let answer = tokio::time::timeout(ANSWER, events.poll()).await;
+    matches!(answer, Ok(Ok(Event::Incoming(Packet::ConnAck(_)))))
 }
 
 fn free_port() -> Result<u16, BrokerFault> {

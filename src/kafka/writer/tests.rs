@@ -45,6 +45,14 @@ fn stored(cluster: &Cluster) -> Vec<Vec<String>> {
     found
 }
 
+fn wait_until(condition: impl Fn() -> bool) {
+    let began = start();
+    while !condition() {
+        assert!(start() - began < WITHIN);
+        std::thread::park_timeout(Duration::from_millis(1));
+    }
+}
+
 fn drain(deliveries: &mut Deliveries) -> Vec<Delivery> {
     std::iter::from_fn(|| deliveries.try_next()).collect()
 }
@@ -109,10 +117,14 @@ fn a_spent_producer_is_replaced_and_what_is_unacknowledged_goes_out_again() {
         writer.write(Ticket(n), outgoing("t", 1, n.to_string().as_bytes()));
     }
     writer.shared.spend();
+    wait_until(|| writer.shared.generation() == 1);
     mock.broker_up(1).unwrap();
     assert!(writer.flush(WITHIN));
     assert_eq!(drain(&mut deliveries).len(), 5);
-    assert_eq!(stored(&cluster)[1], ["0", "1", "2", "3", "4"]);
+    // The spent producer may have had its last word before it was dropped: what it holds is stored at least once.
+    let once = ["0", "1", "2", "3", "4"];
+    let stored = &stored(&cluster)[1];
+    assert!(*stored == once || *stored == [&once[..], &once[1..]].concat(), "{stored:?}");
 }
 
 #[test]
@@ -445,7 +457,8 @@ fn one_partition_without_a_leader_shows_while_the_others_answer() {
         writer.write(Ticket(n), outgoing("t", 1, b"x"));
         assert_eq!(deliveries.blocking_next().unwrap().ticket, Ticket(n));
     }
-    assert!(writer.silent_for().unwrap() >= start() - written_at);
+    let least = start() - written_at;
+    assert!(writer.silent_for().unwrap() >= least);
 }
 
 #[test]
@@ -454,11 +467,7 @@ fn a_writer_whose_thread_is_gone_is_known_to_be_dead() {
     let (writer, _deliveries) = open(&cluster);
     assert!(!writer.has_died());
     writer.shared.close();
-    let began = start();
-    while !writer.has_died() {
-        assert!(start() - began < WITHIN);
-        std::thread::yield_now();
-    }
+    wait_until(|| writer.has_died());
 }
 
 #[test]

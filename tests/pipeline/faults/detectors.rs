@@ -12,7 +12,7 @@ const PRESS_MILLIS_MAX: i64 = 1_000;
 
 #[test]
 fn a_detector_is_killed_and_the_other_frozen_past_the_session() {
-    let mut stage = Stage::start(World::new("f3"), Cast { detectors: vec!["d-0", "d-1"], ..Cast::default() });
+    let mut stage = Stage::start(World::alone("f3"), Cast { detectors: vec!["d-0", "d-1"], ..Cast::default() });
     let session = Duration::from_millis(limits::GROUP_SESSION_MILLIS.unsigned_abs());
     stage.go_on_for(Duration::from_secs(2));
     say("SIGKILL of detector d-0");

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use lonewatch::clock::wall_millis;
 
-use crate::rig::{Follower, Publisher, Rules, Site, World, ids, outline, publish, wait_for};
+use crate::rig::{Follower, Publisher, Rules, Site, World, ids, keep_within_a_day, outline, publish, wait_for};
 
 const SOON: Duration = Duration::from_secs(30);
 const HOME: (f64, f64) = (51.507, -0.127);
@@ -27,6 +27,7 @@ fn repeats_disorder_and_half_an_hour_of_stored_reports() {
     let role = site.run();
     let alerts = Follower::start(&site.world.kafka, &site.alerts_topic());
     let mosquitto = &site.world.mosquitto;
+    keep_within_a_day(SOON);
     let now = wall_millis();
     let away = (HOME.0 + 0.01, HOME.1);
     publish(mosquitto, REPORT, report(100, now, now, HOME).as_bytes());
@@ -63,7 +64,7 @@ fn repeats_disorder_and_half_an_hour_of_stored_reports() {
         let done = read > f64::from(REPORTS) - 0.5 && repeats > f64::from(REPEATS) - 0.5;
         if done { Ok(()) } else { Err(format!("{read} read, {repeats} repeats")) }
     });
-    let seen = alerts.wait_alerts(SOON, "both presses in two revisions", |alerts| {
+    let seen = alerts.wait_device_alerts(SOON, "both presses in two revisions", |alerts| {
         let second = alerts.iter().filter(|alert| alert.revision == 2).count();
         (second >= 2).then(|| alerts.to_vec())
     });

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use lonewatch::limits;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use serde_json::Value;
@@ -56,10 +57,15 @@ pub fn alerts_among(records: &[KafkaRecord]) -> Vec<SeenAlert> {
     alerts.collect()
 }
 
+/// Those about devices. A machine that stands still for 10 s makes us blind, and that is told besides.
+pub fn about_devices(alerts: &[SeenAlert]) -> Vec<SeenAlert> {
+    alerts.iter().filter(|alert| !alert.json["device"].is_null()).cloned().collect()
+}
+
 impl Follower {
     /// The alerts that it has read so far.
     pub fn alerts(&self) -> Vec<SeenAlert> {
-        alerts_among(&self.records())
+        self.with_alerts(<[SeenAlert]>::to_vec)
     }
 
     /// The alerts of a kind that it has read so far.
@@ -67,14 +73,40 @@ impl Follower {
         self.alerts().into_iter().filter(|alert| alert.text("kind") == kind).collect()
     }
 
+    /// The alerts about devices that it has read so far.
+    pub fn device_alerts(&self) -> Vec<SeenAlert> {
+        about_devices(&self.alerts())
+    }
+
+    /// The longest time between two heartbeats, by their own times.
+    pub fn longest_heartbeat_gap_millis(&self) -> i64 {
+        let records = self.records();
+        let beats = records.iter().map(KafkaRecord::json).filter(|json| json["type"] == "heartbeat");
+        let at: Vec<i64> = beats.filter_map(|json| json["at"].as_i64()).collect();
+        longest_gap_millis(&at)
+    }
+
+    /// Blindness that no heartbeat explains: where they paused for as long, the machine stood still, and it is true.
+    pub fn unexplained_blindness(&self) -> Vec<SeenAlert> {
+        if self.longest_heartbeat_gap_millis() >= limits::BLIND_MILLIS { Vec::new() } else { self.alerts_of("blind") }
+    }
+
+    /// As [`Follower::wait_alerts`], of the alerts about devices.
+    #[track_caller]
+    pub fn wait_device_alerts<T>(&self, deadline: Duration, what: &str, look: impl Fn(&[SeenAlert]) -> Option<T>) -> T {
+        self.wait_alerts(deadline, what, |alerts| look(&about_devices(alerts)))
+    }
+
     /// Waits until the alerts read so far are as wanted, and gives what the look found.
     #[track_caller]
     pub fn wait_alerts<T>(&self, deadline: Duration, what: &str, look: impl Fn(&[SeenAlert]) -> Option<T>) -> T {
-        wait_for(deadline, what, || {
-            let alerts = self.alerts();
-            look(&alerts).ok_or_else(|| outline(&alerts))
-        })
+        wait_for(deadline, what, || self.with_alerts(|alerts| look(alerts).ok_or_else(|| outline(alerts))))
     }
+}
+
+/// The longest time between two of these that follow each other.
+pub fn longest_gap_millis(times: &[i64]) -> i64 {
+    times.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or_default()
 }
 
 /// Alerts in short, for a failure's message.

@@ -23,7 +23,7 @@ mod wait;
 mod watchdog;
 mod world;
 
-pub use alerts::{SeenAlert, alerts_among, committed, ends, ids, outline, revisions};
+pub use alerts::{SeenAlert, about_devices, alerts_among, committed, ends, ids, outline, revisions};
 pub use centre::{CURRENT_WITHIN, Centre, SAID_WITHIN, Said, Seen};
 pub use diary::{Diary, Pressed, Silence};
 pub use fleet::{Fleet, FleetPlan};
@@ -38,6 +38,6 @@ pub use tools::{
     Follower, KafkaRecord, MqttMessage, Probes, Publisher, Subscriber, consume, produce, publish, publish_refused, publish_with,
 };
 pub use verdict::{Verdict, assert_one_alarm, same_again};
-pub use wait::{figure, timed, wait_for, wait_until};
+pub use wait::{figure, keep_within_a_day, once_a_second, timed, wait_for, wait_until};
 pub use watchdog::Watchdog;
-pub use world::World;
+pub use world::{Turn, World};

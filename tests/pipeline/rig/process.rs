@@ -2,9 +2,12 @@
 
 use std::ffi::OsStr;
 use std::fs::File;
+use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
 
 use super::privacy::coordinate_in;
 use super::wait::{wait_for, wait_until};
@@ -53,7 +56,16 @@ impl Guarded {
 
     /// What it has written to its output so far.
     pub fn stdout(&self) -> Vec<u8> {
-        std::fs::read(self.folder.join("stdout")).unwrap_or_default()
+        self.stdout_from(0)
+    }
+
+    /// As [`Guarded::stdout`], without so many bytes at its beginning.
+    pub fn stdout_from(&self, at: u64) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let read = File::open(self.folder.join("stdout"))
+            .and_then(|mut file| file.seek(SeekFrom::Start(at)).and_then(|_| file.read_to_end(&mut bytes)));
+        read.unwrap_or_else(|fault| panic!("read the output of {}: {fault}", self.name));
+        bytes
     }
 
     /// What it has written to its log so far.
@@ -83,12 +95,12 @@ impl Guarded {
 
     /// Sends SIGTERM: please end.
     pub fn term(&mut self) {
-        self.signal("TERM");
+        self.signal(Signal::TERM);
     }
 
     /// Sends SIGHUP: please read your configuration anew.
     pub fn hang_up(&mut self) {
-        self.signal("HUP");
+        self.signal(Signal::HUP);
     }
 
     /// Sends SIGKILL and waits for the end.
@@ -102,12 +114,12 @@ impl Guarded {
 
     /// Sends SIGSTOP: it holds its connections and answers nothing.
     pub fn freeze(&mut self) {
-        self.signal("STOP");
+        self.signal(Signal::STOP);
     }
 
     /// Sends SIGCONT after [`Guarded::freeze`].
     pub fn thaw(&mut self) {
-        self.signal("CONT");
+        self.signal(Signal::CONT);
     }
 
     /// Waits for the end.
@@ -127,10 +139,11 @@ impl Guarded {
         });
     }
 
-    fn signal(&mut self, name: &str) {
+    fn signal(&mut self, signal: Signal) {
         // A process that ended keeps its number until we ask for its status, so the signal reaches nobody else.
         if self.ended().is_none() {
-            send_signal(name, self.child.id());
+            let sent = kill_process(Pid::from_child(&self.child), signal);
+            sent.unwrap_or_else(|fault| panic!("send {signal:?} to {}: {fault}", self.name));
         }
     }
 }
@@ -139,12 +152,6 @@ impl Drop for Guarded {
     fn drop(&mut self) {
         self.kill();
     }
-}
-
-/// Sends a signal by the shell's `kill`: the standard library has none, and unsafe code is forbidden here.
-fn send_signal(name: &str, pid: u32) {
-    let status = Command::new("sh").args(["-c", r#"kill -s "$1" "$2""#, "signal", name, &pid.to_string()]).status();
-    assert!(status.is_ok_and(|status| status.success()), "send {name} to process {pid}");
 }
 
 /// Whether a process with that number runs; a dead one that nobody has asked for yet does not count.

@@ -4,9 +4,9 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
+use std::sync::OnceLock;
 use std::time::Duration;
 
-use super::ports::free_port;
 use super::process::Lonewatch;
 use super::wait::wait_for;
 use super::watchdog::Watchdog;
@@ -206,16 +206,13 @@ impl Site {
 
     /// Starts a role whose ingester and detector bear other names.
     pub fn launch_named(&self, role: &str, ingester: &str, detector: &str) -> Role {
-        let admin_port = free_port();
-        let listen = format!("127.0.0.1:{admin_port}");
         let configuration = self.configuration_file();
         let environment = [
             ("LONEWATCH_CONFIG", configuration.as_str()),
-            ("LONEWATCH__ADMIN__LISTEN", listen.as_str()),
             ("LONEWATCH__INGEST__NAME", ingester),
             ("LONEWATCH__DETECT__NAME", detector),
         ];
-        Role { process: Lonewatch::start(&[role], environment), admin_port }
+        Role { process: Lonewatch::start(&[role], environment), admin_port: OnceLock::new() }
     }
 
     /// Starts `run`, `ingest` or `detect`, and waits until `/readyz` says yes.
@@ -243,7 +240,8 @@ impl Site {
 /// One of our processes, with its admin port.
 pub struct Role {
     process: Lonewatch,
-    admin_port: u16,
+    /// As it has said itself; none before.
+    admin_port: OnceLock<u16>,
 }
 
 impl Role {
@@ -262,8 +260,15 @@ impl Role {
     /// Waits until the machines have counted listening on both lanes twice over: then the rulebook is in force everywhere.
     #[track_caller]
     pub fn wait_watching(&mut self) {
+        self.wait_watching_while(|| ());
+    }
+
+    /// As [`Role::wait_watching`], and does this at each look: a device's silence counts from the first listening on.
+    #[track_caller]
+    pub fn wait_watching_while(&mut self, mut meanwhile: impl FnMut()) {
         let wanted = f64::from(2 * 2 * PARTITIONS);
         wait_for(READY_DEADLINE, "observations to be applied", || {
+            meanwhile();
             let applied = self.metric("lonewatch_records_total", &["outcome=\"observation\""]);
             if applied >= wanted { Ok(()) } else { Err(format!("{applied} of {wanted}; {}", self.process.tail())) }
         });
@@ -275,7 +280,7 @@ impl Role {
     }
 
     fn try_get(&self, path: &str) -> std::io::Result<(u16, String)> {
-        let mut stream = TcpStream::connect(("127.0.0.1", self.admin_port))?;
+        let mut stream = TcpStream::connect(("127.0.0.1", self.admin_port()?))?;
         stream.set_read_timeout(Some(COMMAND_DEADLINE))?;
         write!(stream, "GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")?;
         let mut answer = String::new();
@@ -285,9 +290,29 @@ impl Role {
         Ok((status, body.to_owned()))
     }
 
-    /// The sum of a metric over all its lines that bear these labels; 0 where there is none.
+    /// Where it listens: the system gave it a free port.
+    fn admin_port(&self) -> std::io::Result<u16> {
+        if let Some(port) = self.admin_port.get() {
+            return Ok(*port);
+        }
+        let log = self.process.log();
+        // A line that is not whole yet may show a part of the number.
+        let whole = log.rsplit_once('\n').map_or("", |(whole, _)| whole);
+        let said = whole.lines().find(|line| line.contains("metrics and readiness are served"));
+        let address = said.and_then(|line| line.rsplit_once("127.0.0.1:"));
+        let digits = address.and_then(|(_, rest)| rest.split(|character: char| !character.is_ascii_digit()).next());
+        let port = digits.and_then(|digits| digits.parse().ok());
+        let port = port.ok_or_else(|| std::io::Error::other("it has not said where it listens"))?;
+        Ok(*self.admin_port.get_or_init(|| port))
+    }
+
+    /// The sum of a metric over all its lines that bear these labels; 0 where there is none. Waits for an answer.
+    #[track_caller]
     pub fn metric(&self, name: &str, labels: &[&str]) -> f64 {
-        let (_, text) = self.get("/metrics");
+        let text = wait_for(READY_DEADLINE, "/metrics", || match self.get("/metrics") {
+            (200, text) => Ok(text),
+            (status, text) => Err(format!("{status} {text}; {}", self.process.tail())),
+        });
         let lines = text.lines().filter(|line| {
             let rest = line.strip_prefix(name).unwrap_or("#");
             rest.starts_with([' ', '{']) && labels.iter().all(|label| rest.contains(label))

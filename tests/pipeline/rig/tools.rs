@@ -3,8 +3,10 @@
 use std::io::Write as _;
 use std::process::{ChildStdin, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use super::alerts::{SeenAlert, alerts_among};
 use super::kafka::Kafka;
 use super::mosquitto::Mosquitto;
 use super::process::{Guarded, find_program, run_tool, try_tool};
@@ -102,7 +104,20 @@ fn parse_record(bytes: &[u8]) -> Option<(KafkaRecord, usize)> {
 }
 
 /// A kcat that goes on reading a Kafka topic from its beginning.
-pub struct Follower(Guarded);
+pub struct Follower {
+    tool: Guarded,
+    read: Mutex<Read>,
+}
+
+/// What was taken of kcat's output. Each record is parsed once: a test looks every few milliseconds, and a look that takes long is late.
+#[derive(Default)]
+struct Read {
+    bytes: u64,
+    records: Vec<KafkaRecord>,
+    alerts: Vec<SeenAlert>,
+    /// Records whose alerts those are.
+    seen: usize,
+}
 
 impl Follower {
     /// Starts it.
@@ -110,14 +125,34 @@ impl Follower {
         let bootstrap = kafka.bootstrap();
         // `-E`: a broker that is down for a while is no reason to end.
         let arguments = ["-C", "-E", "-u", "-q", "-b", &bootstrap, "-t", kafka_topic, "-o", "beginning", "-f", RECORD_FORMAT];
-        Self(Guarded::start("kcat", &find_program("kcat"), |command| {
-            command.args(arguments).args(["-X", "fetch.wait.max.ms=10"]);
-        }))
+        let tool = Guarded::start("kcat", &find_program("kcat"), |command| {
+            // A broker that is back is asked within a second, not within 10.
+            command.args(arguments).args(["-X", "fetch.wait.max.ms=10", "-X", "reconnect.backoff.max.ms=1000"]);
+        });
+        Self { tool, read: Mutex::default() }
     }
 
     /// What it has read so far, in the order of its reading.
     pub fn records(&self) -> Vec<KafkaRecord> {
-        parse_records(&self.0.stdout()).0
+        self.read().records.clone()
+    }
+
+    /// Looks at the alerts that it has read so far.
+    pub fn with_alerts<T>(&self, look: impl FnOnce(&[SeenAlert]) -> T) -> T {
+        let mut read = self.read();
+        let fresh = alerts_among(&read.records[read.seen..]);
+        read.seen = read.records.len();
+        read.alerts.extend(fresh);
+        look(&read.alerts)
+    }
+
+    fn read(&self) -> MutexGuard<'_, Read> {
+        // A record is whole before anything that could panic.
+        let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
+        let (records, taken) = parse_records(&self.tool.stdout_from(read.bytes));
+        read.bytes += u64::try_from(taken).expect("a file's length");
+        read.records.extend(records);
+        read
     }
 
     /// Waits until a record is as wanted, and gives it.
@@ -125,7 +160,7 @@ impl Follower {
     pub fn wait_record(&mut self, deadline: Duration, what: &str, wanted: impl Fn(&KafkaRecord) -> bool) -> KafkaRecord {
         wait_for(deadline, what, || {
             let records = self.records();
-            let seen = format!("{} records; {}", records.len(), self.0.tail());
+            let seen = format!("{} records; {}", records.len(), self.tool.tail());
             records.into_iter().find(|record| wanted(record)).ok_or(seen)
         })
     }

@@ -171,9 +171,9 @@ pub fn assert_one_alarm(silence: &Silence, seen: &[Seen], silence_millis: i64) {
     let alarms: Vec<&Seen> = seen.iter().filter(of_device).filter(|seen| seen.alert.text("state") == "active").collect();
     let ids: BTreeSet<&str> = alarms.iter().map(|seen| seen.alert.id.as_str()).collect();
     assert_eq!(ids.len(), 1, "I4: one alarm for {silence:?}: {alarms:?}");
-    let after = alarms[0].at - silence.from;
+    let after = alarms[0].made_at() - silence.from;
     let latest = silence_millis + LATE_MILLIS;
-    assert!(after <= latest, "I4: the alarm came {after} ms after the last message, not within {latest} ms");
+    assert!(after <= latest, "I4: the alarm was made {after} ms after the last message, not within {latest} ms");
 }
 
 /// I6: the journal, read again by the machine alone, gives what stands on the alerts topic. No detector may run.

@@ -4,6 +4,8 @@
 use std::fmt::Display;
 use std::time::{Duration, Instant};
 
+use lonewatch::clock::wall_millis;
+
 /// Between two looks. Short beside anything that we wait for, long enough to leave the brokers their cores.
 const LOOK_MILLIS: u64 = 5;
 
@@ -32,6 +34,26 @@ pub fn wait_for<T, S: Display>(deadline: Duration, what: &str, mut look: impl Fn
             Err(_) => std::thread::park_timeout(Duration::from_millis(LOOK_MILLIS)),
         }
     }
+}
+
+/// Of an act that is called again and again: the first time, and then once a second.
+pub fn once_a_second(mut act: impl FnMut()) -> impl FnMut() {
+    let mut done_at = None::<Instant>;
+    move || {
+        if done_at.is_none_or(|at| at.elapsed() >= Duration::from_secs(1)) {
+            done_at = Some(Instant::now());
+            act();
+        }
+    }
+}
+
+/// Lets the day's end pass, by UTC, where it comes within this: a device's own id counts for a day, so a repeat after midnight is news.
+pub fn keep_within_a_day(span: Duration) {
+    const DAY_MILLIS: i64 = 24 * 60 * 60 * 1_000;
+    let day = |at: i64| at / DAY_MILLIS;
+    let end = i64::try_from(span.as_millis()).expect("a short time");
+    let today = day(wall_millis() + end);
+    wait_until(span + span, "the day to end", || day(wall_millis()) == today);
 }
 
 /// How long something took.

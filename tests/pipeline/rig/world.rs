@@ -19,12 +19,25 @@ pub struct World {
 
 /// Tests run beside each other, except those that measure time.
 #[allow(dead_code, reason = "guards are held, not used")]
-enum Turn {
+pub enum Turn {
+    /// Beside others.
     Shared(RwLockReadGuard<'static, ()>),
+    /// While no other test has a turn.
     Alone(RwLockWriteGuard<'static, ()>),
 }
 
 static TURNS: RwLock<()> = RwLock::new(());
+
+impl Turn {
+    /// For what is measured and needs no world.
+    pub fn alone() -> Self {
+        Self::Alone(TURNS.write().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn shared() -> Self {
+        Self::Shared(TURNS.read().unwrap_or_else(PoisonError::into_inner))
+    }
+}
 
 impl World {
     /// The shared Kafka and a fresh Mosquitto. The name becomes the prefix; each test has its own.
@@ -49,19 +62,19 @@ impl World {
 
     /// As [`World::new`], while no other test has a world: for what is measured. A thread never holds two worlds.
     pub fn alone(name: &str) -> Self {
-        let turn = Turn::Alone(TURNS.write().unwrap_or_else(PoisonError::into_inner));
+        let turn = Turn::alone();
         Self { kafka: shared_kafka(), mosquitto: Mosquitto::start(), prefix: name.to_owned(), _turn: turn }
     }
 
     /// These brokers, for a caller that keeps several worlds beside each other.
     pub fn of(kafka: Arc<Kafka>, mosquitto: Mosquitto, name: &str) -> Self {
-        let turn = Turn::Shared(TURNS.read().unwrap_or_else(PoisonError::into_inner));
+        let turn = Turn::shared();
         Self { kafka, mosquitto, prefix: name.to_owned(), _turn: turn }
     }
 
     fn with(name: &str, kafka: impl FnOnce() -> Arc<Kafka>, options: &MosquittoOptions) -> Self {
         // Before Kafka is started: that loads the machine as well.
-        let turn = Turn::Shared(TURNS.read().unwrap_or_else(PoisonError::into_inner));
+        let turn = Turn::shared();
         Self { kafka: kafka(), mosquitto: Mosquitto::start_with(options), prefix: name.to_owned(), _turn: turn }
     }
 
