@@ -188,6 +188,8 @@ pub const LATE_MILLIS: i64 = 2 * MINUTE_MILLIS;
 pub const DEVICE_AHEAD_MILLIS: i64 = 2 * MINUTE_MILLIS;
 /// A device's clock that is wrong by more than this is worth a word: what it tells would be dated minutes off.
 pub const DEVICE_CLOCK_MILLIS_MAX: i64 = 5 * MINUTE_MILLIS;
+/// How often a feed that cannot start is tried again: its password may have been mounted meanwhile.
+pub const LATE_FEED_LOOK_MILLIS: i64 = 10 * SECOND_MILLIS;
 /// How often a running process looks at its Kafka topics: somebody may have changed one by hand.
 pub const TOPICS_LOOK_MILLIS: i64 = MINUTE_MILLIS;
 /// The same while one is wrong, so that its mend shows soon.

@@ -15,7 +15,7 @@ mod quarantine;
 mod takeover;
 mod wire;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ use tokio::sync::{mpsc, watch};
 use crate::alert::Lane;
 use crate::config::{FeedSettings, IngestSettings};
 use crate::health::Health;
-use crate::ids::{CentreName, FeedName, Incarnation};
+use crate::ids::{FeedName, Incarnation, IngesterName};
 use crate::journal::PartitionCount;
 use crate::kafka::{Cluster, Fault, TopicNames, Urgency, Writer};
 use crate::limits;
@@ -79,6 +79,7 @@ impl StartFault {
 }
 
 /// What an ingester stands on.
+#[derive(Clone)]
 pub struct Ground {
     /// Where Kafka is.
     pub cluster: Cluster,
@@ -110,105 +111,170 @@ fn part(feed: &FeedSettings, lane: Lane) -> String {
 
 /// A running ingester.
 pub struct Ingester {
-    threads: Vec<JoinHandle<()>>,
+    threads: Threads,
+    /// Starts the feeds that could not start at first; lives as long as they.
+    late: Option<JoinHandle<()>>,
 }
 
+/// The threads of all feeds.
+type Threads = Arc<Mutex<Vec<JoinHandle<()>>>>;
+
 impl Ingester {
-    /// Starts all feeds.
+    /// Starts all feeds that can start. One that cannot, because the rulebook does not name it or its password cannot be read, keeps no other
+    /// feed's presses waiting: `/readyz` says why, and it starts as soon as it can.
     ///
     /// # Errors
-    /// A [`StartFault`] where it must not or cannot start; nothing runs then.
+    /// A [`StartFault`] where no feed can start, or the system gives nothing to start one with.
     pub fn start(settings: &IngestSettings, ground: &Ground) -> Result<Self, StartFault> {
         let mut bytes = [0; 8];
         getrandom::fill(&mut bytes).map_err(StartFault::Chance)?;
         let incarnation = Incarnation(u64::from_le_bytes(bytes));
-        let rulebook = Arc::clone(&ground.rulebook.borrow());
-        let mut feeds = Vec::new();
+        let threads = Threads::default();
+        let (mut waiting, mut faults) = (Vec::new(), Vec::new());
         for feed in &settings.feeds {
-            let entry = rulebook.feed(&feed.name).ok_or_else(|| StartFault::NoFeed(feed.name.clone()))?;
-            feeds.push((feed, entry.fallback_centre.clone()));
+            let start = FeedStart { ingester: settings.name.clone(), incarnation, feed: feed.clone(), ground: ground.clone() };
+            if let Some(fault) = start.attempt(&threads)? {
+                waiting.push(start);
+                faults.push(fault);
+            }
         }
-        let mut threads = Vec::new();
-        for (feed, fallback_centre) in feeds {
-            start_feed(settings, ground, feed, &fallback_centre, incarnation, &mut threads)?;
+        if waiting.len() == settings.feeds.len()
+            && let Some(first) = faults.into_iter().next()
+        {
+            return Err(first);
         }
-        Ok(Self { threads })
+        let late = (!waiting.is_empty()).then(|| thread("late-feeds", start_late(waiting, ground.clone(), Arc::clone(&threads))));
+        Ok(Self { threads, late: late.transpose()? })
     }
 
     /// Whether a thread has ended without being told to.
     pub fn has_failed(&self) -> bool {
-        self.threads.iter().any(JoinHandle::is_finished)
+        lock(&self.threads).iter().chain(&self.late).any(JoinHandle::is_finished)
     }
 
     /// Waits until every lane has ended in good order.
     pub fn join(self) {
-        for thread in self.threads {
-            if thread.join().is_err() {
+        // No feed starts after it has ended.
+        let late = self.late.into_iter().map(JoinHandle::join).collect::<Vec<_>>();
+        let threads = std::mem::take(&mut *lock(&self.threads));
+        for ended in late.into_iter().chain(threads.into_iter().map(JoinHandle::join)) {
+            if ended.is_err() {
                 tracing::error!("a thread of ingest had panicked");
             }
         }
     }
 }
 
-fn start_feed(
-    settings: &IngestSettings,
-    ground: &Ground,
-    feed: &FeedSettings,
-    fallback_centre: &CentreName,
+fn lock(threads: &Threads) -> MutexGuard<'_, Vec<JoinHandle<()>>> {
+    threads.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Starts each feed once it can be started; then waits for the end.
+async fn start_late(mut waiting: Vec<FeedStart>, ground: Ground, threads: Threads) {
+    let (mut ending, mut rulebook) = (ground.ending, ground.rulebook);
+    let mut looks = tokio::time::interval(Duration::from_millis(limits::LATE_FEED_LOOK_MILLIS.unsigned_abs()));
+    loop {
+        tokio::select! {
+            () = ending.wait() => return,
+            // A password may come without a word.
+            _ = looks.tick() => {}
+            _ = rulebook.changed() => {}
+        }
+        let mut still = Vec::new();
+        for start in waiting {
+            match start.attempt(&threads) {
+                Ok(None) => tracing::info!(feed = %start.feed.name, "starts late"),
+                Ok(Some(_)) => still.push(start),
+                // To end without being told to is how it is known that this process cannot go on.
+                Err(fault) => return tracing::error!(%fault, feed = %start.feed.name, "cannot start"),
+            }
+        }
+        waiting = still;
+        if waiting.is_empty() {
+            return ending.wait().await;
+        }
+    }
+}
+
+/// What it takes to start a feed.
+struct FeedStart {
+    ingester: IngesterName,
     incarnation: Incarnation,
-    threads: &mut Vec<JoinHandle<()>>,
-) -> Result<(), StartFault> {
-    let endpoint = endpoint(feed)?;
-    let (sender, receiver) = mpsc::channel(limits::RECEIPTS_WAITING_MAX);
-    let probes_sent = ProbesSent::default();
-    let twin = Twin::new(Now::read());
-    for lane in Lane::ALL {
-        let post = Post {
+    feed: FeedSettings,
+    ground: Ground,
+}
+
+impl FeedStart {
+    /// Starts the feed; says and gives why it cannot start yet. An error where it never will.
+    fn attempt(&self, threads: &Threads) -> Result<Option<StartFault>, StartFault> {
+        match self.start(threads) {
+            Ok(()) => Ok(None),
+            Err(fault @ (StartFault::NoFeed(_) | StartFault::Password(..))) => {
+                for lane in Lane::ALL {
+                    self.ground.health.not_ready(&part(&self.feed, lane), fault.entry(), fault.to_string());
+                }
+                Ok(Some(fault))
+            }
+            Err(fault) => Err(fault),
+        }
+    }
+
+    fn start(&self, threads: &Threads) -> Result<(), StartFault> {
+        let Self { ingester, incarnation, feed, ground } = self;
+        let fallback_centre = ground.rulebook.borrow().feed(&feed.name).map(|entry| entry.fallback_centre.clone());
+        let fallback_centre = fallback_centre.ok_or_else(|| StartFault::NoFeed(feed.name.clone()))?;
+        let endpoint = endpoint(feed)?;
+        let (sender, receiver) = mpsc::channel(limits::RECEIPTS_WAITING_MAX);
+        let probes_sent = ProbesSent::default();
+        let twin = Twin::new(Now::read());
+        for lane in Lane::ALL {
+            let post = Post {
+                feed: feed.clone(),
+                lane,
+                ingester: ingester.clone(),
+                incarnation: *incarnation,
+                topics: Arc::clone(&ground.topics),
+                fallback_centre: fallback_centre.clone(),
+            };
+            let client_id = format!("lonewatch-{ingester}-{}-{}", feed.name, lane.as_str());
+            let (writer, deliveries) = Writer::open(&ground.cluster, &client_id, lane.urgency(), ground.partitions)?;
+            let parts = Parts {
+                post,
+                endpoint: endpoint.clone(),
+                writer,
+                deliveries,
+                rulebook: ground.rulebook.clone(),
+                receipts: sender.clone(),
+                probes_sent: probes_sent.clone(),
+                twin: twin.clone(),
+                partitions: ground.partitions,
+                health: ground.health.clone(),
+                ending: ground.ending.clone(),
+            };
+            ground.health.not_ready(&part(feed, lane), Entry::MqttConnection, "connecting");
+            let task = LaneTask::new(parts).run();
+            let task = async move {
+                if lane == Lane::Reports {
+                    priority::give_way();
+                }
+                task.await;
+            };
+            lock(threads).push(thread(&format!("{}-{}", feed.name, lane.as_str()), task)?);
+        }
+        let publishing = || Publishing {
             feed: feed.clone(),
-            lane,
-            ingester: settings.name.clone(),
-            incarnation,
-            topics: Arc::clone(&ground.topics),
-            fallback_centre: fallback_centre.clone(),
-        };
-        let client_id = format!("lonewatch-{}-{}-{}", settings.name, feed.name, lane.as_str());
-        let (writer, deliveries) = Writer::open(&ground.cluster, &client_id, lane.urgency(), ground.partitions)?;
-        let parts = Parts {
-            post,
             endpoint: endpoint.clone(),
-            writer,
-            deliveries,
-            rulebook: ground.rulebook.clone(),
-            receipts: sender.clone(),
+            ingester: ingester.clone(),
+            incarnation: *incarnation,
             probes_sent: probes_sent.clone(),
             twin: twin.clone(),
-            partitions: ground.partitions,
             health: ground.health.clone(),
             ending: ground.ending.clone(),
         };
-        ground.health.not_ready(&part(feed, lane), Entry::MqttConnection, "connecting");
-        let task = LaneTask::new(parts).run();
-        let task = async move {
-            if lane == Lane::Reports {
-                priority::give_way();
-            }
-            task.await;
-        };
-        threads.push(thread(&format!("{}-{}", feed.name, lane.as_str()), task)?);
+        lock(threads).push(thread(&format!("{}-probes", feed.name), publishing().probes())?);
+        lock(threads).push(thread(&format!("{}-receipts", feed.name), publishing().receipts(receiver))?);
+        Ok(())
     }
-    let publishing = || Publishing {
-        feed: feed.clone(),
-        endpoint: endpoint.clone(),
-        ingester: settings.name.clone(),
-        incarnation,
-        probes_sent: probes_sent.clone(),
-        twin: twin.clone(),
-        health: ground.health.clone(),
-        ending: ground.ending.clone(),
-    };
-    threads.push(thread(&format!("{}-probes", feed.name), publishing().probes())?);
-    threads.push(thread(&format!("{}-receipts", feed.name), publishing().receipts(receiver))?);
-    Ok(())
 }
 
 fn endpoint(feed: &FeedSettings) -> Result<Endpoint, StartFault> {

@@ -336,9 +336,9 @@ impl Oracle {
             return;
         }
         let watched = self.watched.entry(device.clone()).or_default();
-        let of = |feed: &FeedName| self.book.feed(feed).map_or(BTreeSet::new(), |feed| feed.tenants.iter().collect());
+        let of = |feed: &FeedName| Some(self.book.feed(feed)?.tenants.iter().collect::<BTreeSet<_>>());
         let before = watched.feed.replace(message.feed.clone()).filter(|before| *before != message.feed);
-        if watched.owner.is_none() && before.is_some_and(|before| of(&before) != of(&message.feed)) {
+        if watched.owner.is_none() && before.is_some_and(|before| of(&before).is_none() || of(&before) != of(&message.feed)) {
             // Nobody's, and now another's feed speaks of it: that one knows nothing of it.
             *watched = Watched { feed: watched.feed.clone(), ..Watched::default() };
         }

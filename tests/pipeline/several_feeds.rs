@@ -4,7 +4,8 @@
 use std::time::Duration;
 
 use crate::rig::{
-    CENTRE, Follower, Mosquitto, PARTITIONS, Probes, SeenAlert, Site, World, ids, once_a_second, outline, publish, wait_for,
+    CENTRE, Follower, Mosquitto, PARTITIONS, Probes, Rules, SeenAlert, Site, World, ids, once_a_second, outline, publish,
+    wait_for,
 };
 
 const SOON: Duration = Duration::from_secs(40);
@@ -59,6 +60,35 @@ fn a_tenants_silence_counts_while_all_of_its_feeds_are_heard() {
     assert!(other.is_empty(), "the first feed was heard all the time: {}", outline(&other));
 }
 
+/// (Nothing started: a feed that somebody had taken out of the rulebook did no harm until the ingesters' next restart, which then heard nobody.)
+#[test]
+fn a_feed_that_cannot_start_keeps_no_other_waiting_and_starts_when_it_can() {
+    let site = Site::new(World::new("late-feed"), &Rules::of(&["dev-1"]));
+    let second = Mosquitto::start();
+    configure(&site, &second);
+    let mut role = site.launch("run");
+    let alerts = Follower::start(&site.world.kafka, &site.alerts_topic());
+    let text = wait_for(SOON, "the first feed to be heard", || {
+        let (_, text) = role.get("/readyz");
+        if text.contains("feed main lane duress: ready") { Ok(text) } else { Err(text) }
+    });
+    assert!(text.contains("feed second lane duress: NOT READY: the rulebook has no feed second"), "{text}");
+    publish(&site.world.mosquitto, "lw/v1/dev-1/duress", br#"{"id":"p-1"}"#);
+    alerts.wait_alerts(SOON, "the press on the feed that runs", |seen| (!seen.is_empty()).then_some(()));
+
+    let installation = site.rules_folder().join("installation.toml");
+    let text = std::fs::read_to_string(&installation).expect("the rulebook's folder");
+    let entry = format!("[feeds.second]\ntenants = [\"acme\"]\nfallback_centre = \"{CENTRE}\"\n");
+    std::fs::write(&installation, text + &entry).expect("write the rulebook");
+    site.apply();
+    role.wait_ready();
+    publish(&second, "lw/v1/dev-1/duress", br#"{"id":"p-2"}"#);
+    alerts.wait_alerts(SOON, "the press on the feed that came late", |seen| {
+        seen.iter().any(|alert| alert.is_express() && alert.text("feed") == "second").then_some(())
+    });
+    assert_eq!(role.stop().code(), Some(0));
+}
+
 /// That we do not hear the feed whose broker is gone.
 fn is_blind(alert: &SeenAlert) -> bool {
     alert.text("kind") == "blind" && alert.text("feed") == "second"
@@ -72,9 +102,13 @@ fn lost_devices(alerts: &Follower) -> Vec<String> {
     devices
 }
 
-fn install(site: &Site, second: &Mosquitto) {
+fn configure(site: &Site, second: &Mosquitto) {
     let feed = format!("[[ingest.feeds]]\nname = \"second\"\nurl = \"mqtt://{}\"\n[detect]", second.address());
     site.configure(&site.configuration("main", PARTITIONS).replacen("[detect]", &feed, 1));
+}
+
+fn install(site: &Site, second: &Mosquitto) {
+    configure(site, second);
     let write = |file: &str, text: String| {
         let path = site.rules_folder().join(file);
         std::fs::create_dir_all(path.parent().expect("a file of the folder")).expect("make the rulebook folder");
