@@ -188,18 +188,65 @@ fn apply(settings: &Settings, folder: &SourceFolder, author: &str, reason: &str,
     Ok(())
 }
 
-/// Writes what changes in one transaction; the new version, or none where nothing changes.
+/// Writes what changes in one transaction; the new version, or none where nothing changes. Only the difference to `shown` is written: where
+/// the topic has moved on since that was read, nothing is.
 pub(super) fn write(
     cluster: &Cluster,
     names: &TopicNames,
-    entries: &Entries,
+    shown: &Entries,
     folder: &SourceFolder,
     author: &str,
     reason: &str,
 ) -> Result<Option<i64>, Failure> {
-    let writes = rulebook::plan(entries, folder, author, reason, clock::wall_millis());
-    if writes.is_empty() {
+    let plan = |entries: &Entries| rulebook::plan(entries, folder, author, reason, clock::wall_millis());
+    if plan(shown).is_empty() {
         return Ok(None);
     }
-    Ok(Some(rulebook_apply(cluster, names, &writes, WITHIN)?))
+    let plan_anew = || {
+        let now = entries(cluster, names, WITHIN)?;
+        if rulebook::diff(&now, folder) != rulebook::diff(shown, folder) {
+            let version = now.version();
+            return Err(Failure::new(format!(
+                "the rulebook was changed meanwhile: version {version} is in force. Nothing was applied: look at the difference again, then \
+                 apply"
+            )));
+        }
+        Ok(plan(&now))
+    };
+    rulebook_apply(cluster, names, plan_anew, WITHIN)
+}
+
+#[cfg(test)]
+mod tests {
+    use rdkafka::mocking::MockCluster;
+
+    use super::*;
+
+    fn folder(devices: &str) -> SourceFolder {
+        let files = [
+            ("installation.toml", "[centres.c]\n[feeds.main]\ntenants = [\"t\"]\nfallback_centre = \"c\"\n".to_owned()),
+            ("tenants/t.toml", format!("centre = \"c\"\nzone = \"UTC\"\n{devices}")),
+        ];
+        rulebook::check(&files.map(|(path, text)| (path.to_owned(), text))).unwrap()
+    }
+
+    /// Two people applied two folders within seconds, and what came into force was a mixture that nobody had checked.
+    #[test]
+    fn an_apply_writes_the_difference_that_it_has_shown_or_nothing() {
+        let mock = MockCluster::new(1).unwrap();
+        let names = TopicNames::new("lonewatch");
+        mock.create_topic(&names.rulebook(), 1, 1).unwrap();
+        let cluster = Cluster::embedded(&mock.bootstrap_servers());
+        let shown_to_both = Entries::new();
+        let (one, other) = (folder("[devices.dev-1]\n"), folder("[devices.dev-2]\n"));
+        let apply = |shown: &Entries, folder| write(&cluster, &names, shown, folder, "a", "r");
+        let version = apply(&shown_to_both, &one).unwrap();
+        assert!(version.is_some());
+        let refused = apply(&shown_to_both, &other).unwrap_err();
+        assert!(refused.lines[0].contains("changed meanwhile"), "{refused:?}");
+        let (entries, rulebook) = in_force(&cluster, &names, WITHIN).unwrap();
+        assert_eq!((Some(rulebook.version()), rulebook.devices().count()), (version, 1), "whole, as the one folder says");
+        assert_eq!(apply(&entries, &one).unwrap(), None);
+        assert!(apply(&entries, &other).unwrap() > version);
+    }
 }

@@ -153,9 +153,6 @@ impl Reading {
 /// Why an apply did not happen.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ApplyFault {
-    /// Nothing to write.
-    #[error("an apply without entries has no version")]
-    Empty,
     /// Somebody else's apply began after this one.
     #[error("another apply began meanwhile and this one was dropped whole: look at the difference again, then apply")]
     Overtaken,
@@ -175,32 +172,41 @@ pub enum ApplyFault {
     Unknown(Fault),
 }
 
-/// Writes all entries (a value of none is a tombstone) in one transaction and returns the offset of the last, which by
-/// convention is the commit entry: the version. Blocks for up to about `within`. All applies share one transactional id, so of two at the same
-/// time the later wins and the earlier vanishes whole.
+/// A key and its value; a value of none is a tombstone.
+type Entry = (String, Option<Vec<u8>>);
+
+/// Fences whoever else is applying, then asks `plan` what to write, and writes it in one transaction. Returns the offset of the last entry,
+/// which by convention is the commit entry: the version; none where the plan is empty. All applies share one transactional id, so of two
+/// at the same time the later wins and the earlier vanishes whole; and what the plan reads is what it will be written upon, because
+/// nobody can commit between the two. Each step blocks for up to about `within`.
 ///
 /// # Errors
-/// An [`ApplyFault`] that says whether anything was applied.
-pub fn rulebook_apply(
+/// An [`ApplyFault`] that says whether anything was applied, or what the plan said.
+pub fn rulebook_apply<E: From<ApplyFault>>(
     cluster: &Cluster,
     names: &TopicNames,
-    entries: &[(String, Option<Vec<u8>>)],
+    plan: impl FnOnce() -> Result<Vec<Entry>, E>,
     within: Duration,
-) -> Result<i64, ApplyFault> {
-    if entries.is_empty() {
-        return Err(ApplyFault::Empty);
-    }
+) -> Result<Option<i64>, E> {
     let topic = names.rulebook();
     let producer = transactional(cluster, &topic).map_err(|error| failed(&error))?;
+    producer.init_transactions(within).map_err(|error| failed(&error))?;
+    let entries = plan()?;
+    if entries.is_empty() {
+        return Ok(None);
+    }
+    Ok(Some(write_and_commit(&producer, &topic, &entries, within)?))
+}
+
+fn write_and_commit(producer: &Transactional, topic: &str, entries: &[Entry], within: Duration) -> Result<i64, ApplyFault> {
     let deadline = instant() + within;
     let left = || deadline.saturating_duration_since(instant());
-    producer.init_transactions(left()).map_err(|error| failed(&error))?;
     producer.begin_transaction().map_err(|error| failed(&error))?;
-    let version = match write_all(&producer, &topic, entries, left()) {
+    let version = match write_all(producer, topic, entries, left()) {
         Ok(version) => version,
         Err(fault) => {
             let overtaken = producer.client().fatal_error().is_some_and(|(code, _)| is_fencing(code));
-            abort(&producer);
+            abort(producer);
             return Err(if overtaken { ApplyFault::Overtaken } else { fault });
         }
     };
@@ -209,7 +215,7 @@ pub fn rulebook_apply(
             Ok(()) => return Ok(version),
             Err(KafkaError::Transaction(error)) if error.is_retriable() && !left().is_zero() => {}
             Err(KafkaError::Transaction(error)) if error.txn_requires_abort() => {
-                abort(&producer);
+                abort(producer);
                 return Err(failed(&KafkaError::Transaction(error)));
             }
             Err(error) => return Err(commit_fault(&error)),
@@ -261,12 +267,7 @@ fn transactional(cluster: &Cluster, topic: &str) -> Result<Transactional, KafkaE
     config.create_with_context(Stored::default())
 }
 
-fn write_all(
-    producer: &Transactional,
-    topic: &str,
-    entries: &[(String, Option<Vec<u8>>)],
-    within: Duration,
-) -> Result<i64, ApplyFault> {
+fn write_all(producer: &Transactional, topic: &str, entries: &[Entry], within: Duration) -> Result<i64, ApplyFault> {
     let refused = |index: usize, reason: String| ApplyFault::Refused { key: entries[index].0.clone(), reason };
     for (index, (key, value)) in entries.iter().enumerate() {
         loop {

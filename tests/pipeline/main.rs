@@ -4,6 +4,7 @@
 
 mod a_centre_that_refuses;
 mod alerts_topic_made_anew;
+mod applies_that_overlap;
 mod check;
 mod check_device;
 mod constant_payload;
