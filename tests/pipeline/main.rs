@@ -14,6 +14,7 @@ mod detector_killed;
 mod faults;
 mod filters_change;
 mod first_hour;
+mod follow_says_what_it_cannot_read;
 mod foreign_record;
 mod kafka_away;
 mod logs_tell_no_positions;
