@@ -31,6 +31,7 @@ mod reports_at_qos_0;
 mod reports_give_way;
 mod rig;
 mod rig_itself;
+mod rulebook_topic_made_anew;
 mod same_journal_twice;
 mod several_feeds;
 mod shutdown_in_order;
