@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
 
 use crate::health::Health;
-use crate::kafka::{Cluster, Fault, RulebookItem, RulebookReader, TopicNames};
+use crate::kafka::{Cluster, Fault, FaultKind, RulebookItem, RulebookReader, TopicNames};
 use crate::limits;
 use crate::metrics;
 use crate::rulebook::{Entries, Rulebook};
@@ -14,6 +14,9 @@ use crate::runbook;
 
 /// The part's name in `/readyz`.
 const PART: &str = "rulebook";
+/// Versions are offsets, and the journal names them: a running process cannot go on with a topic in which they have gone back.
+const MADE_ANEW: &str = "its Kafka topic was made anew, or has lost its end: the last rules that were read stay in force, and no others are \
+                         read. Apply the folder, then restart";
 
 /// Reads the rulebook for ever; hands out versions.
 pub struct Rulebooks {
@@ -134,11 +137,19 @@ impl Rulebooks {
                 report(&sink_health, &entries);
                 complete_sender.send_replace(true);
             }
-            // A stale copy serves; until the first end nobody has started on it.
+            RulebookItem::Anew => sink_health.not_ready(PART, runbook::Entry::RulebookUnread, MADE_ANEW),
             RulebookItem::Fault(fault) => {
                 tracing::debug!(%fault, "reading the rulebook");
-                let what = "the copy may be stale: Kafka does not answer its reader";
-                sink_health.remark(PART, runbook::Entry::RulebookUnread, what);
+                let why = match fault.kind {
+                    FaultKind::Passing => "Kafka does not answer its reader".to_owned(),
+                    FaultKind::Lasting | FaultKind::Fatal => fault.text,
+                };
+                // A stale copy serves; until the first end nobody has started on it.
+                if *complete_sender.borrow() {
+                    sink_health.remark(PART, runbook::Entry::RulebookUnread, format!("the copy may be stale: {why}"));
+                } else {
+                    sink_health.not_ready(PART, runbook::Entry::RulebookUnread, format!("not read to its end yet: {why}"));
+                }
             }
         })?;
         Ok(Self { versions, newest, complete, reader })
@@ -180,7 +191,10 @@ fn report(health: &Health, entries: &Entries) {
 
 #[cfg(test)]
 mod tests {
+    use rdkafka::mocking::MockCluster;
+
     use super::*;
+    use crate::clock;
     use crate::rulebook::{check, plan};
 
     /// Versions of a rulebook whose only tenant gets one more device each time; their offsets, in order.
@@ -214,6 +228,27 @@ mod tests {
             assert_eq!((rulebook.version(), rulebook.devices().count()), (*version, i + 1));
         }
         assert!(history.built.len() <= limits::RULEBOOKS_BUILT_MAX);
+    }
+
+    /// Where the topic could not be read from the start, `/readyz` said that the process was ready with a stale copy, of nothing.
+    #[test]
+    fn a_rulebook_that_was_never_read_is_not_ready_and_says_why() {
+        let mock = MockCluster::new(1).unwrap();
+        let names = TopicNames::new("lonewatch");
+        mock.create_topic(&names.rulebook(), 1, 1).unwrap();
+        mock.broker_down(1).unwrap();
+        let health = Health::default();
+        let _rulebooks = Rulebooks::start(&Cluster::embedded(&mock.bootstrap_servers()), &names, &health).unwrap();
+        let wait = |wanted: &str| {
+            let began = clock::steady_millis();
+            while !health.report().1.iter().any(|line| line.starts_with(wanted)) {
+                assert!(clock::steady_millis() - began < 30_000, "{wanted}, but it is {:?}", health.report());
+                std::thread::yield_now();
+            }
+        };
+        wait("rulebook: NOT READY: not read to its end yet: Kafka does not answer");
+        mock.broker_up(1).unwrap();
+        wait("rulebook: ready");
     }
 
     #[test]

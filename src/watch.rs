@@ -27,6 +27,8 @@ pub struct Watch {
     began_at: i64,
     partition_count: Option<u32>,
     partitions: BTreeMap<u32, Claim>,
+    /// Since when.
+    unread: BTreeMap<u32, i64>,
     blind: BTreeSet<Subject>,
     revisions: BTreeMap<AlertId, u32>,
 }
@@ -37,6 +39,7 @@ struct Claim {
     seen_at: i64,
     /// None before the detector has read anything of the partition.
     now_behind_millis: Option<i64>,
+    oldest_unacknowledged_millis: Option<i64>,
     feeds: BTreeMap<(FeedName, Lane), Heard>,
 }
 
@@ -53,6 +56,10 @@ enum Heard {
 enum Subject {
     Everything,
     Partition(u32),
+    /// A partition of the alerts topic: what stands there is not known.
+    Unread(u32),
+    /// Alerts that a partition has raised, to whichever centre.
+    HeldUp(u32),
     Feed(FeedName, Lane),
 }
 
@@ -63,6 +70,7 @@ impl Watch {
             began_at: now_millis,
             partition_count: None,
             partitions: BTreeMap::new(),
+            unread: BTreeMap::new(),
             blind: BTreeSet::new(),
             revisions: BTreeMap::new(),
         }
@@ -87,8 +95,22 @@ impl Watch {
                 (lane, heard)
             };
             let feeds = partition.feeds.iter().map(heard).collect();
-            let claim = Claim { detector: beat.detector.clone(), seen_at, now_behind_millis: partition.now_behind_millis, feeds };
+            let claim = Claim {
+                detector: beat.detector.clone(),
+                seen_at,
+                now_behind_millis: partition.now_behind_millis,
+                oldest_unacknowledged_millis: partition.oldest_unacknowledged_alert_millis,
+                feeds,
+            };
             self.partitions.insert(partition.partition, claim);
+        }
+    }
+
+    /// Takes which partitions of the alerts topic were not read to their end yet. For 10 s that means nothing.
+    pub fn unread(&mut self, partitions: &BTreeSet<u32>, now_millis: i64) {
+        self.unread.retain(|partition, _| partitions.contains(partition));
+        for partition in partitions {
+            self.unread.entry(*partition).or_insert(now_millis);
         }
     }
 
@@ -121,16 +143,25 @@ impl Watch {
 
     fn not_watched(&self, now_millis: i64) -> BTreeMap<Subject, String> {
         let limit = limits::HEARTBEAT_MISSING_MILLIS;
+        let waited = now_millis.saturating_sub(self.began_at) >= limit;
         let mut blind = BTreeMap::new();
+        if !waited && !self.unread.is_empty() {
+            return blind;
+        }
+        for (partition, _) in self.unread.iter().filter(|(_, since)| now_millis.saturating_sub(**since) >= limit) {
+            blind.insert(Subject::Unread(*partition), "cannot be read, or not to their end yet".to_owned());
+        }
         let Some(count) = self.partition_count else {
-            if now_millis.saturating_sub(self.began_at) >= limit {
-                blind.insert(Subject::Everything, "no detector has said anything for 10 s".to_owned());
+            if waited {
+                let why =
+                    if self.unread.is_empty() { "no detector has said anything for 10 s" } else { "no heartbeat was read yet" };
+                blind.insert(Subject::Everything, why.to_owned());
             }
             return blind;
         };
         for partition in 0..count {
             match self.partitions.get(&partition) {
-                None if now_millis.saturating_sub(self.began_at) >= limit => {
+                None if waited => {
                     blind.insert(Subject::Partition(partition), "no detector claims it".to_owned());
                 }
                 None => {}
@@ -154,6 +185,10 @@ fn judge_claim(partition: u32, claim: &Claim, now_millis: i64, blind: &mut BTree
             claim.now_behind_millis.map_or_else(|| "has read nothing yet".to_owned(), |b| format!("lags by {} s", b / 1_000));
         blind.insert(Subject::Partition(partition), format!("detector {} {behind}", claim.detector));
     }
+    if let Some(millis) = claim.oldest_unacknowledged_millis.filter(|millis| *millis >= limit) {
+        let why = format!("the oldest, to this centre or to another, has waited {} s for Kafka", millis / 1_000);
+        blind.insert(Subject::HeldUp(partition), why);
+    }
     for ((feed, lane), heard) in &claim.feeds {
         let (Heard::At(since) | Heard::NeverSince(since)) = *heard;
         let millis = claim.seen_at.saturating_sub(since);
@@ -170,20 +205,27 @@ fn judge_claim(partition: u32, claim: &Claim, now_millis: i64, blind: &mut BTree
 /// One line for each reason; the subjects that share it stand together.
 fn sighted<'a>(at: i64, blind: bool, changes: impl Iterator<Item = (String, &'a Subject)>) -> Vec<Sighted> {
     let mut lines: Vec<Sighted> = Vec::new();
-    let mut partitions: BTreeMap<String, Vec<u32>> = BTreeMap::new();
+    let mut partitions: BTreeMap<(&str, String), Vec<u32>> = BTreeMap::new();
     for (why, subject) in changes {
-        match subject {
-            Subject::Everything => lines.push(Sighted { at, blind, text: format!("the whole installation{why}") }),
+        let (what, partition) = match subject {
+            Subject::Everything => {
+                lines.push(Sighted { at, blind, text: format!("the whole installation{why}") });
+                continue;
+            }
             Subject::Feed(feed, lane) => {
                 lines.push(Sighted { at, blind, text: format!("{} of feed {feed}{why}", lane.as_str()) });
+                continue;
             }
-            Subject::Partition(partition) => partitions.entry(why).or_default().push(*partition),
-        }
+            Subject::Partition(partition) => ("devices", partition),
+            Subject::Unread(partition) => ("alerts", partition),
+            Subject::HeldUp(partition) => ("alerts on their way", partition),
+        };
+        partitions.entry((what, why)).or_default().push(*partition);
     }
-    lines.extend(partitions.into_iter().map(|(why, partitions)| {
+    lines.extend(partitions.into_iter().map(|((what, why), partitions)| {
         let numbers: Vec<String> = partitions.iter().map(u32::to_string).collect();
         let noun = if partitions.len() == 1 { "partition" } else { "partitions" };
-        Sighted { at, blind, text: format!("devices of {noun} {}{why}", numbers.join(", ")) }
+        Sighted { at, blind, text: format!("{what} of {noun} {}{why}", numbers.join(", ")) }
     }));
     lines
 }
@@ -280,6 +322,45 @@ mod tests {
             let expected: &[_] = if at < 11_000 { &[] } else { &[(true, "duress of feed main: was never heard".to_owned())] };
             assert_eq!(said(&mut watch, at), expected);
         }
+    }
+
+    /// A centre that could not read a partition, or none, had a calm and empty screen for ever.
+    #[test]
+    fn what_cannot_be_read_is_said_after_ten_seconds() {
+        let mut watch = Watch::new(0);
+        watch.unread(&BTreeSet::from([0, 2]), 0);
+        watch.beat(&beat(1_000, &[(0, 0, 0), (1, 0, 0)]), 1_000);
+        assert!(said(&mut watch, 9_999).is_empty());
+        watch.beat(&beat(9_000, &[(0, 0, 0), (1, 0, 0)]), 9_000);
+        let unread = "alerts of partitions 0, 2: cannot be read, or not to their end yet";
+        assert_eq!(said(&mut watch, 10_000), [(true, unread.to_owned())]);
+        watch.unread(&BTreeSet::new(), 11_000);
+        assert_eq!(said(&mut watch, 11_000), [(false, "alerts of partitions 0, 2".to_owned())]);
+        watch.unread(&BTreeSet::from([3]), 12_000);
+        assert!(said(&mut watch, 12_000).is_empty(), "one that was added a moment ago");
+
+        let mut watch = Watch::new(0);
+        watch.unread(&BTreeSet::from([0, 1]), 0);
+        let lines = said(&mut watch, 10_000);
+        assert_eq!((lines.len(), &*lines[0].1), (2, "the whole installation: no heartbeat was read yet"));
+    }
+
+    #[test]
+    fn alerts_that_cannot_get_out_are_said_and_hide_nothing_else() {
+        let mut watch = Watch::new(0);
+        let mut held_up = beat(1_000, &[(0, 0, 0), (1, 0, 0)]);
+        held_up.partitions[1].oldest_unacknowledged_alert_millis = Some(9_999);
+        watch.beat(&held_up, 1_000);
+        assert!(said(&mut watch, 1_000).is_empty());
+        held_up.at = 6_000;
+        held_up.partitions[1].oldest_unacknowledged_alert_millis = Some(14_000);
+        watch.beat(&held_up, 6_000);
+        let text = "alerts on their way of partition 1: the oldest, to this centre or to another, has waited 14 s for Kafka";
+        assert_eq!(said(&mut watch, 6_000), [(true, text.to_owned())]);
+        watch.beat(&beat(7_000, &[(0, 0, 0), (1, 12_000, 0)]), 7_000);
+        let lines = said(&mut watch, 7_000);
+        assert_eq!(lines[0], (false, "alerts on their way of partition 1".to_owned()));
+        assert!(lines[1].1.contains("lags by 12 s"), "{lines:?}");
     }
 
     #[test]

@@ -70,20 +70,30 @@ pub(super) fn run(opts: &Opts) -> Result<(), Failure> {
 
 fn follow(mut tail: TopicTail, output: Output) -> Result<(), Failure> {
     let mut watch = Watch::new(clock::wall_millis());
+    // The last that was said: Kafka's client repeats itself.
+    let mut lasting = String::new();
     loop {
         match tail.poll(Duration::from_millis(250)) {
             TailItem::Record { payload: Some(payload), .. } => message(&payload, &mut watch, output),
             TailItem::Record { payload: None, .. } | TailItem::End { .. } | TailItem::Idle => {}
             TailItem::Anew => {
-                let what =
-                    "the Kafka topic was made anew, or its oldest records are gone: showing what it holds from the beginning";
+                let what = "the Kafka topic was made anew, has other partitions now, or its oldest records are gone: what was not shown \
+                            yet is shown from the beginning";
                 terminal::complain(&format!("{} {what}", terminal::noted("?")));
             }
-            TailItem::Fault(fault) if fault.kind == FaultKind::Fatal => return Err(fault.into()),
-            TailItem::Fault(fault) => tracing::debug!(%fault, "following alerts"),
+            TailItem::Fault(fault) => match fault.kind {
+                FaultKind::Fatal => return Err(fault.into()),
+                FaultKind::Lasting if fault.text != lasting => {
+                    terminal::complain(&format!("{} {fault}; still trying", terminal::bad("cannot read:")));
+                    lasting = fault.text;
+                }
+                FaultKind::Lasting | FaultKind::Passing => tracing::debug!(%fault, "following alerts"),
+            },
         }
-        if output == Output::Text && tail.has_caught_up() {
-            for sighted in watch.judge(clock::wall_millis()) {
+        if output == Output::Text {
+            let now_millis = clock::wall_millis();
+            watch.unread(tail.behind(), now_millis);
+            for sighted in watch.judge(now_millis) {
                 terminal::say(&sighted_line(&sighted));
             }
         }

@@ -13,6 +13,7 @@ mod terminal;
 mod topics;
 mod topics_watch;
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -108,11 +109,17 @@ impl ConfigOpts {
             ))
             .see(Entry::Configuration)
         })?;
-        Settings::load(&text, std::env::vars()).map_err(|mistakes| {
+        Settings::load(&text, environment(std::env::vars_os())).map_err(|mistakes| {
             let lines = mistakes.iter().map(|mistake| format!("{}: {mistake}", self.config.display()));
             Failure::all(lines).see(Entry::Configuration)
         })
     }
+}
+
+/// The environment as texts. A name that is none is none of ours; a value that is none is read as far as it goes, and complained of where it
+/// is used.
+fn environment(variables: impl Iterator<Item = (OsString, OsString)>) -> impl Iterator<Item = (String, String)> {
+    variables.filter_map(|(name, value)| Some((name.into_string().ok()?, value.to_string_lossy().into_owned())))
 }
 
 /// How a command answers.
@@ -161,5 +168,16 @@ mod tests {
     fn the_command_line_is_sound() {
         use clap::CommandFactory as _;
         CommandLine::command().debug_assert();
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_variable_that_is_no_text_ends_nothing() {
+        use std::os::unix::ffi::OsStringExt as _;
+        let bad = || OsString::from_vec(vec![b'x', 0xff]);
+        let variables = [(bad(), "a".into()), ("OTHER".into(), bad()), ("LONEWATCH__KAFKA__BROKERS".into(), "kafka:9092".into())];
+        let read: Vec<_> = environment(variables.into_iter()).collect();
+        assert_eq!(read.len(), 2);
+        assert_eq!(read[1], ("LONEWATCH__KAFKA__BROKERS".to_owned(), "kafka:9092".to_owned()));
     }
 }

@@ -9,7 +9,6 @@ use super::run::answering;
 use super::topics;
 use super::{ConfigOpts, Failure, terminal};
 use crate::clock;
-use crate::config::Settings;
 use crate::kafka::{Cluster, Fault, FaultKind, StartAt, TailItem, TopicNames, TopicTail, rulebook_apply};
 use crate::rulebook::{self, Entries, Rulebook, SourceFolder, StarterAnswers};
 
@@ -46,21 +45,27 @@ enum What {
         config: ConfigOpts,
     },
     /// Puts a folder in force, whole or not at all, and makes its centres' topics.
-    Apply {
-        /// The folder.
-        dir: PathBuf,
-        #[command(flatten)]
-        config: ConfigOpts,
-        /// Why; kept with every entry that changes.
-        #[arg(long, default_value = "")]
-        reason: String,
-        /// Who; kept with every entry that changes.
-        #[arg(long, env = "USER", default_value = "unknown")]
-        author: String,
-        /// Copies of each partition of new centres' topics; without it the cluster's default.
-        #[arg(long)]
-        replicas: Option<u16>,
-    },
+    Apply(ApplyOpts),
+}
+
+#[derive(Debug, clap::Args)]
+struct ApplyOpts {
+    /// The folder.
+    dir: PathBuf,
+    #[command(flatten)]
+    config: ConfigOpts,
+    /// Why; kept with every entry that changes.
+    #[arg(long, default_value = "")]
+    reason: String,
+    /// Who; kept with every entry that changes.
+    #[arg(long, env = "USER", default_value = "unknown")]
+    author: String,
+    /// Copies of each partition of new centres' topics; without it the cluster's default.
+    #[arg(long)]
+    replicas: Option<u16>,
+    /// Even where a centre, a tenant, all fences or many devices go.
+    #[arg(long)]
+    remove: bool,
 }
 
 /// Runs the command.
@@ -77,12 +82,12 @@ pub(super) fn run(opts: &Opts) -> Result<(), Failure> {
             let (cluster, _) = answering(&settings)?;
             let entries = entries(&cluster, &TopicNames::new(&settings.kafka.prefix), WITHIN)?;
             show(&entries, &folder);
+            if let Some(losses) = losses(&entries, &folder) {
+                terminal::say(&format!("{} apply would ask for --remove: this removes {losses}", terminal::noted("?")));
+            }
             Ok(())
         }
-        What::Apply { dir, config, reason, author, replicas } => {
-            let (settings, folder) = (config.load()?, checked(dir)?);
-            apply(&settings, &folder, author, reason, *replicas)
-        }
+        What::Apply(opts) => apply(opts),
     }
 }
 
@@ -161,8 +166,8 @@ pub(super) fn in_force(cluster: &Cluster, names: &TopicNames, within: Duration) 
     Ok((entries, rulebook))
 }
 
-/// Prints the difference; how many lines it has.
-fn show(entries: &Entries, folder: &SourceFolder) -> usize {
+/// Prints the difference.
+fn show(entries: &Entries, folder: &SourceFolder) {
     let changes = rulebook::diff(entries, folder);
     for change in &changes {
         terminal::say(&format!("{change}"));
@@ -170,36 +175,117 @@ fn show(entries: &Entries, folder: &SourceFolder) -> usize {
     if changes.is_empty() {
         terminal::say(&format!("nothing to change: version {} is in force", entries.version()));
     }
-    changes.len()
 }
 
-fn apply(settings: &Settings, folder: &SourceFolder, author: &str, reason: &str, replicas: Option<u16>) -> Result<(), Failure> {
-    let (cluster, _) = answering(settings)?;
+/// What would go that is seldom meant, in one line.
+fn losses(entries: &Entries, folder: &SourceFolder) -> Option<String> {
+    let losses = rulebook::losses(entries, folder);
+    (!losses.is_empty()).then(|| losses.join(", "))
+}
+
+fn apply(opts: &ApplyOpts) -> Result<(), Failure> {
+    let ApplyOpts { dir, config, reason, author, replicas, remove } = opts;
+    let (settings, folder) = (config.load()?, checked(dir)?);
+    let (cluster, _) = answering(&settings)?;
     let names = TopicNames::new(&settings.kafka.prefix);
     let entries = entries(&cluster, &names, WITHIN)?;
-    show(&entries, folder);
+    show(&entries, &folder);
+    if let Some(losses) = losses(&entries, &folder).filter(|_| !remove) {
+        let mend = format!("is {} the whole of the folder that is meant? If it is, add --remove", dir.display());
+        return Err(Failure::new(format!("this removes {losses}; nothing was applied. Mend: {mend}")));
+    }
     // The topics come first: a centre that is in force must be writable.
     let centres: Vec<_> = folder.rulebook().centres().map(|centre| centre.name.clone()).collect();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    topics::create(&runtime, settings, &cluster, &centres, replicas)?;
-    if let Some(version) = write(&cluster, &names, &entries, folder, author, reason)? {
+    topics::create(&runtime, &settings, &cluster, &centres, *replicas)?;
+    if let Some(version) = write(&cluster, &names, &entries, &folder, author, reason)? {
         terminal::say(&format!("{} version {version}", terminal::good("in force:")));
     }
     Ok(())
 }
 
-/// Writes what changes in one transaction; the new version, or none where nothing changes.
+/// Writes what changes in one transaction; the new version, or none where nothing changes. Only the difference to `shown` is written: where
+/// the topic has moved on since that was read, nothing is.
 pub(super) fn write(
     cluster: &Cluster,
     names: &TopicNames,
-    entries: &Entries,
+    shown: &Entries,
     folder: &SourceFolder,
     author: &str,
     reason: &str,
 ) -> Result<Option<i64>, Failure> {
-    let writes = rulebook::plan(entries, folder, author, reason, clock::wall_millis());
-    if writes.is_empty() {
+    let plan = |entries: &Entries| rulebook::plan(entries, folder, author, reason, clock::wall_millis());
+    if plan(shown).is_empty() {
         return Ok(None);
     }
-    Ok(Some(rulebook_apply(cluster, names, &writes, WITHIN)?))
+    let plan_anew = || {
+        let now = entries(cluster, names, WITHIN)?;
+        if rulebook::diff(&now, folder) != rulebook::diff(shown, folder) {
+            let version = now.version();
+            return Err(Failure::new(format!(
+                "the rulebook was changed meanwhile: version {version} is in force. Nothing was applied: look at the difference again, then \
+                 apply"
+            )));
+        }
+        Ok(plan(&now))
+    };
+    rulebook_apply(cluster, names, plan_anew, WITHIN)
+}
+
+#[cfg(test)]
+mod tests {
+    use rdkafka::mocking::MockCluster;
+
+    use super::*;
+
+    fn folder(devices: &str) -> SourceFolder {
+        let files = [
+            ("installation.toml", "[centres.c]\n[feeds.main]\ntenants = [\"t\"]\nfallback_centre = \"c\"\n".to_owned()),
+            ("tenants/t.toml", format!("centre = \"c\"\nzone = \"UTC\"\n{devices}")),
+        ];
+        rulebook::check(&files.map(|(path, text)| (path.to_owned(), text))).unwrap()
+    }
+
+    /// Two people applied two folders within seconds, and what came into force was a mixture that nobody had checked.
+    #[test]
+    fn an_apply_writes_the_difference_that_it_has_shown_or_nothing() {
+        let mock = MockCluster::new(1).unwrap();
+        let names = TopicNames::new("lonewatch");
+        mock.create_topic(&names.rulebook(), 1, 1).unwrap();
+        let cluster = Cluster::embedded(&mock.bootstrap_servers());
+        let shown_to_both = Entries::new();
+        let (one, other) = (folder("[devices.dev-1]\n"), folder("[devices.dev-2]\n"));
+        let apply = |shown: &Entries, folder| write(&cluster, &names, shown, folder, "a", "r");
+        let version = apply(&shown_to_both, &one).unwrap();
+        assert!(version.is_some());
+        let refused = apply(&shown_to_both, &other).unwrap_err();
+        assert!(refused.lines[0].contains("changed meanwhile"), "{refused:?}");
+        let (entries, rulebook) = in_force(&cluster, &names, WITHIN).unwrap();
+        assert_eq!((Some(rulebook.version()), rulebook.devices().count()), (version, 1), "whole, as the one folder says");
+        assert_eq!(apply(&entries, &one).unwrap(), None);
+        assert!(apply(&entries, &other).unwrap() > version);
+    }
+
+    /// The simulator's folder, applied where people are watched, took every tenant, device and fence away in one breath.
+    #[test]
+    fn what_is_seldom_meant_is_asked_for() {
+        let entries_of = |folder: &SourceFolder| {
+            let mut entries = Entries::new();
+            for (offset, (key, value)) in (0..).zip(rulebook::plan(&Entries::new(), folder, "a", "r", 1)) {
+                entries.read(offset, &key, value.as_deref());
+            }
+            entries
+        };
+        let many = |count: usize| folder(&(0..count).map(|n| format!("[devices.dev-{n}]\n")).collect::<Vec<_>>().concat());
+        let (none, fifty) = (Entries::new(), entries_of(&many(50)));
+        assert_eq!(losses(&none, &many(50)), None, "the first apply");
+        assert_eq!((losses(&fifty, &many(60)), losses(&fifty, &many(45))), (None, None));
+        assert_eq!(losses(&fifty, &many(44)).unwrap(), "6 of 50 devices");
+        assert_eq!(losses(&entries_of(&many(4)), &many(1)), None, "a few");
+        let starter = rulebook::starter_folder(&StarterAnswers::default());
+        let without_fences: Vec<_> = starter.iter().filter(|(path, _)| !path.starts_with("fences/")).cloned().collect();
+        let before = entries_of(&rulebook::check(&starter).unwrap());
+        assert_eq!(losses(&before, &rulebook::check(&without_fences).unwrap()).unwrap(), "the only fence");
+        assert_eq!(losses(&before, &folder("")).unwrap(), "centre/north, tenant/acme, the only fence");
+    }
 }

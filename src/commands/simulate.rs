@@ -222,7 +222,8 @@ fn write_rules(folder: &Path, plan: &Plan) -> Result<(), SimulateFault> {
     }
     let shown = folder.display();
     terminal::say(&format!(
-        "{shown} has the rulebook of {} devices; put it in force: lonewatch rules apply {shown}",
+        "{shown} has the rulebook of {} devices; put it in force on a system of its own, because it replaces all rules there: lonewatch rules \
+         apply {shown}",
         plan.devices
     ));
     Ok(())

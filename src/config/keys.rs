@@ -56,7 +56,7 @@ pub(super) const KEYS: &[Key] = &[
         "ingest.name",
         Text,
         None,
-        "This ingester's name, unique in the installation: its MQTT sessions and probes bear it. Required for `ingest` and `run`.",
+        "This ingester's name, unique in the installation: its MQTT sessions and probes bear it. Under another name it begins with new sessions, and what waits in the old ones is lost: start the new ingester beside the old, and end that when the new one's lanes are ready. Required for `ingest` and `run`.",
     ),
     key("ingest.feeds[].name", Text, None, "The feed's name, as in its rulebook entry. Required."),
     key("ingest.feeds[].url", Text, None, "The feed's MQTT broker: `mqtt://host:port` (port 1883 if absent). Required."),

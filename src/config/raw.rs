@@ -11,6 +11,8 @@ use super::Mistake;
 use super::keys::{self, KEYS, Key, Kind};
 
 const PREFIX: &str = "LONEWATCH__";
+/// How it is mistyped.
+const ALMOST_PREFIX: &str = "LONEWATCH_";
 
 /// The tree, and where the environment had a hand in it.
 pub(super) struct Raw {
@@ -30,16 +32,23 @@ impl Raw {
     /// Reads the file and lays the environment over it.
     pub(super) fn read(toml_text: &str, env: impl Iterator<Item = (String, String)>, mistakes: &mut Vec<Mistake>) -> Self {
         let root = toml_text.parse::<Table>().unwrap_or_else(|error| {
-            mistakes.push(Mistake::new(
-                "the configuration file",
-                format!("is no TOML: {}", error.to_string().trim()),
-                "see https://toml.io",
-            ));
+            // Its own words would show the line, and a secret may stand there.
+            let before = toml_text.bytes().take(error.span().map_or(0, |span| span.start));
+            let line = before.filter(|byte| *byte == b'\n').count() + 1;
+            let problem = format!("is no TOML in line {line}: {}", error.message().replace('\n', ", "));
+            mistakes.push(Mistake::new("the configuration file", problem, "see https://toml.io"));
             Table::new()
         });
         let mut raw = Self { root, variables: BTreeMap::new() };
-        let mut ours: Vec<_> =
-            env.filter(|(name, _)| name.starts_with(PREFIX)).map(|(name, value)| (steps(&name), name, value)).collect();
+        let mut ours = Vec::new();
+        for (name, value) in env {
+            if name.starts_with(PREFIX) {
+                ours.push((steps(&name), name, value));
+            } else if let Some(path) = name.strip_prefix(ALMOST_PREFIX).filter(|path| path.contains("__")) {
+                let mend = format!("perhaps {PREFIX}{path} is meant");
+                mistakes.push(Mistake::new(&name, "is no variable of ours, and looks like one", mend));
+            }
+        }
         ours.sort();
         for (steps, name, value) in ours {
             raw.lay_over(&steps, &name, value, mistakes);

@@ -40,6 +40,9 @@ pub enum RulebookItem {
     /// All that was committed so far has been handed over. Comes again whenever the reader has caught up, and after every fault as
     /// soon as Kafka answers again.
     End,
+    /// The topic was made anew, or has lost its end: its offsets, which are the versions, have gone back, and nothing that it holds now goes
+    /// with what was handed over. Said once; nothing more is read.
+    Anew,
     /// The copy may be stale; reading goes on.
     Fault(Fault),
 }
@@ -62,16 +65,8 @@ impl RulebookReader {
     ) -> Result<Self, Fault> {
         let topic = names.rulebook();
         let doing = format!("reading {topic}");
-        let mut config = cluster.consumer("lonewatch-rulebook", "lonewatch-rulebook");
-        // The end is told by the broker's EOF: with transactions the last offset never reaches the high watermark. A topic
-        // that is made later is found within seconds.
-        config
-            .set("enable.partition.eof", "true")
-            .set("isolation.level", "read_committed")
-            .set("fetch.wait.max.ms", "50")
-            .set("topic.metadata.refresh.interval.ms", "5000");
-        let consumer: BaseConsumer<Logged> = config.create_with_context(Logged).map_err(|error| Fault::of(&error, &doing))?;
-        let mut reading = Reading { consumer, topic, next: Offset::Beginning, ask_at: None };
+        let consumer = consumer(cluster, &doing)?;
+        let mut reading = Reading { consumer, topic, next: Offset::Beginning, ask_at: None, is_over: false };
         reading.assign().map_err(|error| Fault::of(&error, &doing))?;
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
@@ -105,6 +100,18 @@ impl Drop for RulebookReader {
     }
 }
 
+fn consumer(cluster: &Cluster, doing: &str) -> Result<BaseConsumer<Logged>, Fault> {
+    let mut config = cluster.consumer("lonewatch-rulebook", "lonewatch-rulebook");
+    // The end is told by the broker's EOF: with transactions the last offset never reaches the high watermark. A topic that is made later is
+    // found within seconds.
+    config
+        .set("enable.partition.eof", "true")
+        .set("isolation.level", "read_committed")
+        .set("fetch.wait.max.ms", "50")
+        .set("topic.metadata.refresh.interval.ms", "5000");
+    config.create_with_context(Logged).map_err(|error| Fault::of(&error, doing))
+}
+
 /// How far the reader has come.
 struct Reading {
     consumer: BaseConsumer<Logged>,
@@ -112,6 +119,7 @@ struct Reading {
     next: Offset,
     /// When to ask for the end anew; none while no fault has come since the last.
     ask_at: Option<Instant>,
+    is_over: bool,
 }
 
 impl Reading {
@@ -123,6 +131,10 @@ impl Reading {
     }
 
     fn next_item(&mut self, doing: &str) -> Option<RulebookItem> {
+        if self.is_over {
+            drop(self.consumer.poll(TURN));
+            return None;
+        }
         if self.ask_at.take_if(|at| *at <= instant()).is_some()
             && let Err(error) = self.assign()
         {
@@ -138,6 +150,10 @@ impl Reading {
                 }
             }
             Err(KafkaError::PartitionEOF(_)) => RulebookItem::End,
+            Err(error) if error.rdkafka_error_code() == Some(Code::AutoOffsetReset) => {
+                self.is_over = true;
+                RulebookItem::Anew
+            }
             Err(error) => self.faulty(Fault::of(&error, doing)),
         })
     }
@@ -153,9 +169,6 @@ impl Reading {
 /// Why an apply did not happen.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ApplyFault {
-    /// Nothing to write.
-    #[error("an apply without entries has no version")]
-    Empty,
     /// Somebody else's apply began after this one.
     #[error("another apply began meanwhile and this one was dropped whole: look at the difference again, then apply")]
     Overtaken,
@@ -175,32 +188,41 @@ pub enum ApplyFault {
     Unknown(Fault),
 }
 
-/// Writes all entries (a value of none is a tombstone) in one transaction and returns the offset of the last, which by
-/// convention is the commit entry: the version. Blocks for up to about `within`. All applies share one transactional id, so of two at the same
-/// time the later wins and the earlier vanishes whole.
+/// A key and its value; a value of none is a tombstone.
+type Entry = (String, Option<Vec<u8>>);
+
+/// Fences whoever else is applying, then asks `plan` what to write, and writes it in one transaction. Returns the offset of the last entry,
+/// which by convention is the commit entry: the version; none where the plan is empty. All applies share one transactional id, so of two
+/// at the same time the later wins and the earlier vanishes whole; and what the plan reads is what it will be written upon, because
+/// nobody can commit between the two. Each step blocks for up to about `within`.
 ///
 /// # Errors
-/// An [`ApplyFault`] that says whether anything was applied.
-pub fn rulebook_apply(
+/// An [`ApplyFault`] that says whether anything was applied, or what the plan said.
+pub fn rulebook_apply<E: From<ApplyFault>>(
     cluster: &Cluster,
     names: &TopicNames,
-    entries: &[(String, Option<Vec<u8>>)],
+    plan: impl FnOnce() -> Result<Vec<Entry>, E>,
     within: Duration,
-) -> Result<i64, ApplyFault> {
-    if entries.is_empty() {
-        return Err(ApplyFault::Empty);
-    }
+) -> Result<Option<i64>, E> {
     let topic = names.rulebook();
     let producer = transactional(cluster, &topic).map_err(|error| failed(&error))?;
+    producer.init_transactions(within).map_err(|error| failed(&error))?;
+    let entries = plan()?;
+    if entries.is_empty() {
+        return Ok(None);
+    }
+    Ok(Some(write_and_commit(&producer, &topic, &entries, within)?))
+}
+
+fn write_and_commit(producer: &Transactional, topic: &str, entries: &[Entry], within: Duration) -> Result<i64, ApplyFault> {
     let deadline = instant() + within;
     let left = || deadline.saturating_duration_since(instant());
-    producer.init_transactions(left()).map_err(|error| failed(&error))?;
     producer.begin_transaction().map_err(|error| failed(&error))?;
-    let version = match write_all(&producer, &topic, entries, left()) {
+    let version = match write_all(producer, topic, entries, left()) {
         Ok(version) => version,
         Err(fault) => {
             let overtaken = producer.client().fatal_error().is_some_and(|(code, _)| is_fencing(code));
-            abort(&producer);
+            abort(producer);
             return Err(if overtaken { ApplyFault::Overtaken } else { fault });
         }
     };
@@ -209,7 +231,7 @@ pub fn rulebook_apply(
             Ok(()) => return Ok(version),
             Err(KafkaError::Transaction(error)) if error.is_retriable() && !left().is_zero() => {}
             Err(KafkaError::Transaction(error)) if error.txn_requires_abort() => {
-                abort(&producer);
+                abort(producer);
                 return Err(failed(&KafkaError::Transaction(error)));
             }
             Err(error) => return Err(commit_fault(&error)),
@@ -261,12 +283,7 @@ fn transactional(cluster: &Cluster, topic: &str) -> Result<Transactional, KafkaE
     config.create_with_context(Stored::default())
 }
 
-fn write_all(
-    producer: &Transactional,
-    topic: &str,
-    entries: &[(String, Option<Vec<u8>>)],
-    within: Duration,
-) -> Result<i64, ApplyFault> {
+fn write_all(producer: &Transactional, topic: &str, entries: &[Entry], within: Duration) -> Result<i64, ApplyFault> {
     let refused = |index: usize, reason: String| ApplyFault::Refused { key: entries[index].0.clone(), reason };
     for (index, (key, value)) in entries.iter().enumerate() {
         loop {
@@ -337,6 +354,22 @@ mod tests {
     use rdkafka::mocking::MockCluster;
 
     use super::*;
+
+    /// A topic that was made anew was never read again, and `/readyz` said for ever that Kafka did not answer.
+    #[test]
+    fn a_topic_that_was_made_anew_is_said_and_read_no_further() {
+        let mock = MockCluster::new(1).unwrap();
+        let names = TopicNames::new("lonewatch");
+        mock.create_topic(&names.rulebook(), 1, 1).unwrap();
+        let cluster = Cluster::embedded(&mock.bootstrap_servers());
+        let consumer = consumer(&cluster, "reading").unwrap();
+        let mut reading = Reading { consumer, topic: names.rulebook(), next: Offset::Offset(2), ask_at: None, is_over: false };
+        reading.assign().unwrap();
+        assert_eq!((0..100).find_map(|_| reading.next_item("reading")), Some(RulebookItem::Anew));
+        let entries = || Ok::<_, ApplyFault>((0..5).map(|n| (format!("device/dev-{n}"), None)).collect());
+        assert!(rulebook_apply(&cluster, &names, entries, Duration::from_secs(30)).unwrap().is_some());
+        assert_eq!((0..20).find_map(|_| reading.next_item("reading")), None, "half of another rulebook");
+    }
 
     /// A short outage left `/readyz` saying "the copy may be stale" until somebody changed the rules: the end comes once an offset.
     #[test]

@@ -1,7 +1,8 @@
 //! `TopicTail`: reads one Kafka topic as it stands and goes on, outside any group: for `alerts follow`, exports and tests.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::KafkaError;
@@ -14,6 +15,10 @@ use super::fault::{Fault, FaultKind};
 
 /// How long the bounds of one partition may take.
 const BOUNDS_WITHIN: Duration = Duration::from_secs(5);
+/// How often it is looked whether the topic has other partitions by now. Only where nothing waits to be read.
+const LOOK: Duration = Duration::from_secs(15);
+/// And how long that may take: nothing is read meanwhile.
+const LOOK_WITHIN: Duration = Duration::from_secs(1);
 
 /// Where to begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,8 +50,8 @@ pub enum TailItem {
         /// Which partition.
         partition: u32,
     },
-    /// Kafka no longer holds what was to be read next: the topic was made anew, or its oldest records were deleted before they were
-    /// read. Reading goes on with the oldest that it holds.
+    /// The topic has other partitions than before, or Kafka no longer holds what was to be read next: it was made anew, or its oldest
+    /// records were deleted before they were read. Reading goes on with the oldest that was not read.
     Anew,
     /// Nothing within the timeout.
     Idle,
@@ -63,6 +68,7 @@ pub struct TopicTail {
     next: BTreeMap<i32, Option<i64>>,
     /// Set while a partition must begin anew.
     lost: bool,
+    look_at: Instant,
 }
 
 impl TopicTail {
@@ -80,8 +86,7 @@ impl TopicTail {
             .set("fetch.wait.max.ms", "50")
             .set("topic.metadata.refresh.interval.ms", "5000");
         let consumer: BaseConsumer<Logged> = config.create_with_context(Logged).map_err(|error| Fault::of(&error, &doing()))?;
-        let metadata = consumer.fetch_metadata(Some(topic), within).map_err(|error| Fault::of(&error, &doing()))?;
-        let partitions = metadata.topics().first().map_or(&[][..], rdkafka::metadata::MetadataTopic::partitions);
+        let partitions = partitions(&consumer, topic, within).map_err(|error| Fault::of(&error, &doing()))?;
         if partitions.is_empty() {
             return Err(Fault::new(FaultKind::Lasting, format!("{}: no such Kafka topic (`lonewatch topics create`)", doing())));
         }
@@ -90,14 +95,13 @@ impl TopicTail {
             StartAt::End => Offset::End,
         };
         let mut list = TopicPartitionList::new();
-        let (mut behind, mut next) = (BTreeSet::new(), BTreeMap::new());
-        for partition in partitions {
-            list.add_partition_offset(topic, partition.id(), offset).map_err(|error| Fault::of(&error, &doing()))?;
-            behind.insert(u32::try_from(partition.id()).unwrap_or_default());
-            next.insert(partition.id(), None);
+        for partition in &partitions {
+            list.add_partition_offset(topic, *partition, offset).map_err(|error| Fault::of(&error, &doing()))?;
         }
         consumer.assign(&list).map_err(|error| Fault::of(&error, &doing()))?;
-        Ok(Self { consumer, topic: topic.to_owned(), behind, next, lost: false })
+        let behind = partitions.iter().map(|partition| number(*partition)).collect();
+        let next = partitions.into_iter().map(|partition| (partition, None)).collect();
+        Ok(Self { consumer, topic: topic.to_owned(), behind, next, lost: false, look_at: instant() + LOOK })
     }
 
     /// The next thing, waited for up to `timeout`.
@@ -105,30 +109,33 @@ impl TopicTail {
         if self.lost {
             return self.begin_anew();
         }
-        match self.consumer.poll(timeout) {
-            None => TailItem::Idle,
-            Some(Ok(message)) => {
+        let Some(polled) = self.consumer.poll(timeout) else {
+            let changed = self.look_at <= instant() && self.has_other_partitions();
+            return if changed { self.begin_anew() } else { TailItem::Idle };
+        };
+        match polled {
+            Ok(message) => {
                 self.next.insert(message.partition(), Some(message.offset() + 1));
                 TailItem::Record {
-                    partition: u32::try_from(message.partition()).unwrap_or_default(),
+                    partition: number(message.partition()),
                     offset: message.offset(),
                     timestamp: message.timestamp().to_millis(),
                     key: message.key().unwrap_or_default().to_vec(),
                     payload: message.payload().map(<[u8]>::to_vec),
                 }
             }
-            Some(Err(KafkaError::PartitionEOF(partition))) => {
+            Err(KafkaError::PartitionEOF(partition)) => {
                 if self.next.get(&partition).is_none_or(Option::is_none) {
                     let bounds = self.consumer.fetch_watermarks(&self.topic, partition, BOUNDS_WITHIN);
                     self.next.insert(partition, bounds.ok().map(|(_, end)| end));
                 }
-                let partition = u32::try_from(partition).unwrap_or_default();
+                let partition = number(partition);
                 self.behind.remove(&partition);
                 TailItem::End { partition }
             }
             // librdkafka stops to read the partition then, and does not say which it is.
-            Some(Err(error)) if error.rdkafka_error_code() == Some(Code::AutoOffsetReset) => self.begin_anew(),
-            Some(Err(error)) => self.fault(&error),
+            Err(error) if error.rdkafka_error_code() == Some(Code::AutoOffsetReset) => self.begin_anew(),
+            Err(error) => self.fault(&error),
         }
     }
 
@@ -143,15 +150,41 @@ impl TopicTail {
         begun.map_or_else(|error| self.fault(&error), |()| TailItem::Anew)
     }
 
-    /// Goes on with the oldest record wherever the next one is out of bounds.
+    /// Goes on with the oldest record wherever the next one is out of bounds, and in partitions that are new.
     fn seek_within_bounds(&mut self) -> Result<(), KafkaError> {
-        let mut list = TopicPartitionList::new();
+        let there = partitions(&self.consumer, &self.topic, BOUNDS_WITHIN)?;
+        if there.is_empty() {
+            return Err(KafkaError::MetadataFetch(Code::UnknownTopicOrPartition));
+        }
+        self.next.retain(|partition, _| there.contains(partition));
+        self.behind.retain(|partition| there.iter().any(|there| number(*there) == *partition));
+        for partition in there {
+            if let Entry::Vacant(new) = self.next.entry(partition) {
+                new.insert(None);
+                self.behind.insert(number(partition));
+            }
+        }
+        let (mut list, mut told) = (TopicPartitionList::new(), Err(KafkaError::NoMessageReceived));
         for (partition, next) in &mut self.next {
-            let (oldest, end) = self.consumer.fetch_watermarks(&self.topic, *partition, BOUNDS_WITHIN)?;
-            *next = next.filter(|next| (oldest..=end).contains(next)).or(Some(oldest));
+            // One that nobody leads must not keep the others from being read.
+            told = match self.consumer.fetch_watermarks(&self.topic, *partition, BOUNDS_WITHIN) {
+                Ok((oldest, end)) => {
+                    *next = next.filter(|next| (oldest..=end).contains(next)).or(Some(oldest));
+                    Ok(())
+                }
+                Err(error) => told.map_err(|_| error),
+            };
             list.add_partition_offset(&self.topic, *partition, next.map_or(Offset::Beginning, Offset::Offset))?;
         }
+        told?;
         self.consumer.assign(&list)
+    }
+
+    /// Whether the topic has other partitions than those that are read. One that is gone has none: reading says so.
+    fn has_other_partitions(&mut self) -> bool {
+        self.look_at = instant() + LOOK;
+        let there = partitions(&self.consumer, &self.topic, LOOK_WITHIN);
+        there.is_ok_and(|there| !there.is_empty() && !there.iter().eq(self.next.keys()))
     }
 
     /// Whether the end of every partition has been met once.
@@ -159,8 +192,31 @@ impl TopicTail {
         self.behind.is_empty()
     }
 
+    /// The partitions whose end has not been met yet.
+    pub fn behind(&self) -> &BTreeSet<u32> {
+        &self.behind
+    }
+
     /// How many partitions the topic has.
     pub fn partition_count(&self) -> usize {
         self.consumer.assignment().map_or(0, |list| list.count())
     }
+}
+
+/// The topic's partitions, in order; none where there is no such topic.
+fn partitions(consumer: &BaseConsumer<Logged>, topic: &str, within: Duration) -> Result<Vec<i32>, KafkaError> {
+    let metadata = consumer.fetch_metadata(Some(topic), within)?;
+    let found = metadata.topics().first().map_or(&[][..], rdkafka::metadata::MetadataTopic::partitions);
+    let mut numbers: Vec<i32> = found.iter().map(rdkafka::metadata::MetadataPartition::id).collect();
+    numbers.sort_unstable();
+    Ok(numbers)
+}
+
+fn number(partition: i32) -> u32 {
+    u32::try_from(partition).unwrap_or_default()
+}
+
+#[allow(clippy::disallowed_methods, reason = "a wait is measured on the monotonic clock")]
+fn instant() -> Instant {
+    Instant::now()
 }

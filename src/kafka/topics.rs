@@ -3,7 +3,7 @@
 //! A check never mends: it names the topic, what is, what must be, and the command that mends it. What would make lonewatch
 //! wrong (partitions, append time, a policy that deletes what must stay) refuses to start. Where it is one centre's topic, or the
 //! quarantine, everybody else is to be watched all the same: it starts, and is not ready. What only shortens a memory (retention, compaction
-//! lag) warns, because a watch with a short memory is better than none.
+//! lag), or leaves what is acknowledged on one copy, warns, because a watch with a short memory is better than none.
 
 use std::fmt;
 use std::sync::Arc;
@@ -106,7 +106,7 @@ pub enum Weight {
     Refuse,
     /// What goes to this topic waits, and nothing else does: it starts, and is not ready.
     Unready,
-    /// A memory would be shorter than promised: it starts, and says so.
+    /// A memory would be shorter than promised, or rest on one disk: it starts, and says so.
     Warn,
 }
 
@@ -139,7 +139,18 @@ impl Topic {
         }
     }
 
-    fn settings(&self) -> Vec<Setting> {
+    /// With so many copies of each partition, where that is known.
+    fn settings(&self, copies: Option<usize>) -> Vec<Setting> {
+        let mut settings = self.own_settings();
+        // Else a leader that has lost sight of the others acknowledges alone, and its disk takes along what was acknowledged. Of two copies
+        // one may always be away.
+        if copies.is_some_and(|copies| copies >= 3) {
+            settings.push(Setting { key: "min.insync.replicas", must: Must::AtLeast(2), weight: Weight::Warn });
+        }
+        settings
+    }
+
+    fn own_settings(&self) -> Vec<Setting> {
         let kept = |weight| Setting { key: "cleanup.policy", must: Must::Be("delete"), weight };
         let compacted = Setting { key: "cleanup.policy", must: Must::Be("compact"), weight: Weight::Refuse };
         let warn = |key, least| Setting { key, must: Must::AtLeast(least), weight: Weight::Warn };
@@ -270,7 +281,8 @@ pub async fn create(
     within: Duration,
 ) -> Result<Vec<Created>, Fault> {
     let admin = admin(cluster)?;
-    let wanted: Vec<_> = topics.iter().map(|topic| (names.of(topic), topic.partitions(partitions), values(topic))).collect();
+    let wanted: Vec<_> =
+        topics.iter().map(|topic| (names.of(topic), topic.partitions(partitions), values(topic, replicas))).collect();
     let new: Vec<NewTopic<'_>> = wanted
         .iter()
         .map(|(name, count, values)| {
@@ -294,8 +306,8 @@ pub async fn create(
         .collect())
 }
 
-fn values(topic: &Topic) -> Vec<(&'static str, String)> {
-    topic.settings().iter().map(|setting| (setting.key, setting.must.value())).collect()
+fn values(topic: &Topic, replicas: Option<u16>) -> Vec<(&'static str, String)> {
+    topic.settings(replicas.map(usize::from)).iter().map(|setting| (setting.key, setting.must.value())).collect()
 }
 
 /// Looks whether the topics are as they must be. For the start: it blocks the calling thread while metadata is fetched.
@@ -317,10 +329,10 @@ pub async fn check(
     let mut present = Vec::new();
     for topic in topics {
         let name = names.of(topic);
-        let count = metadata.topics().iter().find(|found| found.name() == &*name).map_or(0, |found| found.partitions().len());
-        checked.faults.extend(count_fault(cluster, topic, &name, count, topic.partitions(partitions)));
-        if count > 0 {
-            present.push((name, topic));
+        let found = metadata.topics().iter().find(|found| found.name() == &*name).map_or(&[][..], |found| found.partitions());
+        checked.faults.extend(count_fault(cluster, topic, &name, found.len(), topic.partitions(partitions)));
+        if let Some(copies) = found.iter().map(|partition| partition.replicas().len()).min() {
+            present.push(Present { name, topic, copies });
         }
     }
     check_settings(cluster, &admin, &present, within, &mut checked).await?;
@@ -360,10 +372,18 @@ fn count_fault(cluster: &Cluster, topic: &Topic, name: &str, is: usize, must: u3
     fault(format!("has {is} partitions"), format!("{must}"), mend)
 }
 
+/// A topic that is there.
+struct Present<'a> {
+    name: Arc<str>,
+    topic: &'a Topic,
+    /// Of the partition that has the fewest.
+    copies: usize,
+}
+
 async fn check_settings(
     cluster: &Cluster,
     admin: &AdminClient<Logged>,
-    present: &[(Arc<str>, &Topic)],
+    present: &[Present<'_>],
     within: Duration,
     checked: &mut Checked,
 ) -> Result<(), Fault> {
@@ -372,14 +392,14 @@ async fn check_settings(
     }
     let silent = || {
         let why = "the broker does not tell the settings of topics";
-        present.iter().map(|(name, _)| (name.to_string(), why.to_owned())).collect::<Vec<_>>()
+        present.iter().map(|present| (present.name.to_string(), why.to_owned())).collect::<Vec<_>>()
     };
     if cluster.is_embedded() {
         // It would let the question time out.
         checked.unanswered.extend(silent());
         return Ok(());
     }
-    let asked: Vec<_> = present.iter().map(|(name, _)| ResourceSpecifier::Topic(name)).collect();
+    let asked: Vec<_> = present.iter().map(|present| ResourceSpecifier::Topic(&present.name)).collect();
     let options = AdminOptions::new().request_timeout(Some(within));
     let answers = match admin.describe_configs(&asked, &options).await {
         Ok(answers) => answers,
@@ -389,19 +409,20 @@ async fn check_settings(
         }
         Err(error) => return Err(Fault::of(&error, "asking for the settings of Kafka topics")),
     };
-    for ((name, topic), answer) in present.iter().zip(answers) {
+    for (present, answer) in present.iter().zip(answers) {
         match answer {
-            Ok(resource) => checked.faults.extend(setting_faults(cluster, topic, name, &resource)),
-            Err(code) => checked.unanswered.push((name.to_string(), code.to_string())),
+            Ok(resource) => checked.faults.extend(setting_faults(cluster, present, &resource)),
+            Err(code) => checked.unanswered.push((present.name.to_string(), code.to_string())),
         }
     }
     Ok(())
 }
 
-fn setting_faults(cluster: &Cluster, topic: &Topic, name: &str, resource: &ConfigResource) -> Vec<TopicFault> {
+fn setting_faults(cluster: &Cluster, present: &Present<'_>, resource: &ConfigResource) -> Vec<TopicFault> {
     let is = |key| resource.get(key).and_then(|entry| entry.value.clone()).unwrap_or_default();
-    let wrong = topic.settings().into_iter().filter(|setting| !setting.must.is_met_by(&is(setting.key)));
-    wrong.map(|setting| setting_fault(cluster.brokers(), name, &setting, &is(setting.key))).collect()
+    let settings = present.topic.settings(Some(present.copies));
+    let wrong = settings.into_iter().filter(|setting| !setting.must.is_met_by(&is(setting.key)));
+    wrong.map(|setting| setting_fault(cluster.brokers(), &present.name, &setting, &is(setting.key))).collect()
 }
 
 fn setting_fault(brokers: &str, name: &str, setting: &Setting, is: &str) -> TopicFault {
@@ -419,6 +440,8 @@ fn setting_fault(brokers: &str, name: &str, setting: &Setting, is: &str) -> Topi
 
 #[cfg(test)]
 mod tests {
+    use rdkafka::admin::{ConfigEntry, OwnedResourceSpecifier};
+
     use super::*;
 
     fn centre() -> CentreName {
@@ -437,10 +460,37 @@ mod tests {
     #[test]
     fn every_topic_that_we_make_passes_our_check() {
         for topic in Topic::all(&[centre()]) {
-            for setting in topic.settings() {
+            for setting in topic.settings(Some(3)) {
                 assert!(setting.must.is_met_by(&setting.must.value()), "{topic:?} {}", setting.key);
             }
         }
+    }
+
+    /// A press that was acknowledged could rest on the disk of one broker of three, and the check called it well.
+    #[test]
+    fn of_three_copies_two_must_be_in_sync_and_of_fewer_one_may_be_away() {
+        let key = "min.insync.replicas";
+        for topic in Topic::all(&[centre()]) {
+            let made = |replicas| values(&topic, replicas).into_iter().find(|(of, _)| *of == key).map(|(_, value)| value);
+            assert_eq!((made(None), made(Some(2)), made(Some(3))), (None, None, Some("2".to_owned())), "{topic:?}");
+        }
+        let cluster = Cluster::new("kafka:9092", std::collections::BTreeMap::new());
+        let is = |value: &str| {
+            let value = Some(value.to_owned());
+            let source = rdkafka::admin::ConfigSource::Default;
+            let entry =
+                ConfigEntry { name: key.into(), value, source, is_read_only: false, is_default: true, is_sensitive: false };
+            ConfigResource { specifier: OwnedResourceSpecifier::Topic("t".into()), entries: vec![entry] }
+        };
+        let says = |copies, value: &str| {
+            let present = Present { name: "t".into(), topic: &Topic::Journal, copies };
+            let faults = setting_faults(&cluster, &present, &is(value));
+            faults.into_iter().find(|fault| fault.is.starts_with(key))
+        };
+        assert_eq!((says(1, "1"), says(2, "1"), says(3, "2")), (None, None, None));
+        let fault = says(3, "1").unwrap();
+        assert_eq!(fault.weight, Weight::Warn);
+        assert!(fault.mend.ends_with("--add-config min.insync.replicas=2"), "{fault}");
     }
 
     #[test]
@@ -451,7 +501,7 @@ mod tests {
         assert!(fault(&Topic::Journal, 0).unwrap().mend.contains("lonewatch topics create"));
         assert!(fault(&Topic::Journal, 6).unwrap().mend.contains("partitions = 6"));
         let alerts = fault(&Topic::Alerts(centre()), 1).unwrap();
-        assert_eq!(alerts.weight, Weight::Refuse);
+        assert_eq!((fault(&Topic::Journal, 6).unwrap().weight, alerts.weight), (Weight::Refuse, Weight::Unready));
         assert!(alerts.to_string().contains("--alter --topic t --partitions 12"), "{alerts}");
     }
 

@@ -29,7 +29,7 @@ pub use entries::{Entries, EntryFault};
 pub use fence::{Fence, FenceIndex, FenceSlot};
 pub use mistake::Mistake;
 pub use model::{BatteryLow, Centre, Device, Feed, LostContact, Meaning, Rules, Tenant};
-pub use plan::{Change, ChangeKind, Write, diff, plan};
+pub use plan::{Change, ChangeKind, Write, diff, losses, plan};
 pub use source::{SourceFolder, check};
 pub use starter::{StarterAnswers, starter_folder};
 

@@ -12,6 +12,9 @@ use super::duration;
 use super::entries::Entries;
 use super::source::SourceFolder;
 
+/// So many devices may go without a word.
+const DEVICES_REMOVED_UNASKED: usize = 3;
+
 /// A record to be written: its key and its value; no value is a tombstone.
 pub type Write = (String, Option<Vec<u8>>);
 
@@ -78,6 +81,28 @@ pub fn diff(current: &Entries, desired: &SourceFolder) -> Vec<Change> {
         changes.push(Change { kind: ChangeKind::Removed, key: key.to_string(), details });
     }
     changes
+}
+
+/// What an apply would take away that is seldom meant, in words: a centre, a tenant, all fences, more than a tenth (and more than a few) of the
+/// devices. So reads the wrong folder, or half of one. Empty where nothing needs asking.
+pub fn losses(current: &Entries, desired: &SourceFolder) -> Vec<String> {
+    let is = |wanted: fn(&Key) -> bool| {
+        let held = current.stored().keys().filter(move |key| wanted(key));
+        let (stay, go): (Vec<&Key>, Vec<&Key>) = held.partition(|key| desired.contents().contains_key(*key));
+        (stay.len() + go.len(), go)
+    };
+    let (_, gone) = is(|key| matches!(key, Key::Centre(_) | Key::Tenant(_)));
+    let mut losses: Vec<String> = gone.iter().map(ToString::to_string).collect();
+    let is_fence = |key: &Key| matches!(key, Key::Fence(..));
+    let fences = is(is_fence).0;
+    if fences > 0 && !desired.contents().keys().any(is_fence) {
+        losses.push(if fences == 1 { "the only fence".to_owned() } else { format!("all {fences} fences") });
+    }
+    let (devices, gone) = is(|key| matches!(key, Key::Device(_)));
+    if gone.len() > DEVICES_REMOVED_UNASKED && gone.len() * 10 > devices {
+        losses.push(format!("{} of {devices} devices", gone.len()));
+    }
+    losses
 }
 
 /// The records of an apply, to be written in this order and in one transaction: what is new or changed, who removed what and its

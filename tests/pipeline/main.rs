@@ -4,6 +4,7 @@
 
 mod a_centre_that_refuses;
 mod alerts_topic_made_anew;
+mod applies_that_overlap;
 mod check;
 mod check_device;
 mod constant_payload;
@@ -13,6 +14,7 @@ mod detector_killed;
 mod faults;
 mod filters_change;
 mod first_hour;
+mod follow_says_what_it_cannot_read;
 mod foreign_record;
 mod kafka_away;
 mod logs_tell_no_positions;
@@ -29,6 +31,7 @@ mod reports_at_qos_0;
 mod reports_give_way;
 mod rig;
 mod rig_itself;
+mod rulebook_topic_made_anew;
 mod same_journal_twice;
 mod several_feeds;
 mod shutdown_in_order;

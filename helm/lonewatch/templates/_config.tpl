@@ -91,5 +91,6 @@ group = {{ $values.detect.group | toJson }}
 {{- range .Values.ingest.feeds -}}
 {{- $ports = append $ports (regexFind ":[0-9]+/?$" .url | trimPrefix ":" | trimSuffix "/" | default "1883" | int) -}}
 {{- end -}}
+{{- range .Values.networkPolicy.mqttPorts -}}{{- $ports = append $ports (int .) -}}{{- end -}}
 {{- $ports | uniq | toJson -}}
 {{- end -}}

@@ -12,7 +12,7 @@ mod report;
 use clap::ValueEnum;
 
 use super::run::OPTIONS_MEND;
-use super::{ConfigOpts, Failure, Output};
+use super::{ConfigOpts, Failure, Output, environment};
 use crate::config::Settings;
 use crate::diagnosis::{Finding, Part};
 use crate::kafka::Cluster;
@@ -120,7 +120,7 @@ fn configuration(config: &ConfigOpts, report: &mut Report) -> Option<Settings> {
             return None;
         }
     };
-    match Settings::load(&text, std::env::vars()) {
+    match Settings::load(&text, environment(std::env::vars_os())) {
         Ok(settings) => {
             let roles = [
                 settings.ingest().map(|ingest| format!("ingest ({} to watch)", feeds(ingest.feeds.len()))),

@@ -126,6 +126,19 @@ fn tls_is_refused_in_plain_words_and_passwords_are_not_repeated() {
 }
 
 #[test]
+fn a_syntax_error_names_its_line_and_shows_none_of_it() {
+    let found = mistakes("[kafka]\n[kafka.options]\n\"sasl.password\" = s3cret words\n", &[]);
+    assert!(found[0].contains("is no TOML in line 3") && !found.concat().contains("s3cret"), "{found:?}");
+}
+
+#[test]
+fn a_variable_that_lacks_an_underscore_is_a_mistake() {
+    let found = mistakes("", &[("LONEWATCH_KAFKA__BROKERS", "kafka:9092"), ("LONEWATCH_CONFIG", "x")]);
+    let told = found.iter().filter(|mistake| mistake.contains("perhaps LONEWATCH__KAFKA__BROKERS is meant"));
+    assert_eq!(told.count(), 1, "{found:?}");
+}
+
+#[test]
 fn a_feed_hears_both_lanes_and_presses_are_native() {
     let feed = |sources: &str| format!("{FEED}url = \"mqtt://broker\"\n{sources}");
     let source = |lane: &str, filter: &str, more: &str| {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::message::{DeliveryResult, Message as _, Timestamp};
-use rdkafka::producer::{BaseProducer, BaseRecord, NoCustomPartitioner, ProducerContext};
+use rdkafka::producer::{BaseProducer, BaseRecord, NoCustomPartitioner, Producer as _, ProducerContext, PurgeConfig};
 use rdkafka::types::RDKafkaErrorCode as Code;
 use rdkafka::{ClientContext, Statistics};
 use tokio::sync::mpsc::UnboundedSender;
@@ -23,6 +23,8 @@ use crate::limits;
 /// How long the thread serves the producer before it looks at held queues and at the stop sign. Not shorter: rdkafka's `poll` spins through
 /// the last millisecond of each call (docs/TRAPS.md).
 const TURN: Duration = Duration::from_millis(250);
+/// And while the producer is spent: its successor must not wait.
+const SPENT_TURN: Duration = Duration::from_millis(10);
 /// How often a flush looks whether anything is awaited still.
 const FLUSH_LOOK: Duration = Duration::from_millis(50);
 /// The least time between two producers: a fault at birth must not spin.
@@ -253,36 +255,53 @@ impl Shared {
 
     /// One turn of the thread; false when the writer is closed.
     fn turn(self: &Arc<Self>) -> bool {
-        let producer = self.lock().producer.clone();
+        let (producer, turn) = {
+            let state = self.lock();
+            (state.producer.clone(), if state.spent { SPENT_TURN } else { TURN })
+        };
         if let Some(producer) = producer {
-            producer.poll(TURN);
+            producer.poll(turn);
         }
         let mut state = self.lock();
         if state.closed {
             return false;
         }
+        self.release(&mut state);
+        true
+    }
+
+    /// Sends what is held and due.
+    fn release(&self, state: &mut State) {
         let (released, refused) = state.queues.release(instant());
         for delivery in refused {
-            self.tell(&state, delivery);
+            self.tell(state, delivery);
         }
         for (topic, partition) in released {
-            self.send_from(&mut state, &topic, partition);
+            self.send_from(state, &topic, partition);
         }
-        true
     }
 
     /// Puts a new producer in the place of a spent one and sends all that is unacknowledged again, in order.
     fn renew(self: &Arc<Self>) -> KafkaResult<()> {
-        let generation = self.lock().generation + 1;
+        let (generation, spent) = {
+            let state = self.lock();
+            (state.generation + 1, state.producer.clone())
+        };
         let fresh = Arc::new(self.new_producer(generation)?);
+        // What the old one still has must not be stored after what the new one sends. Nobody gives it more: it is spent.
+        if let Some(spent) = spent {
+            spent.purge(PurgeConfig::default().queue().inflight().non_blocking());
+        }
         let mut state = self.lock();
         let spent = state.producer.replace(fresh);
         state.generation = generation;
         state.spent = false;
         state.queues.send_all_again(instant());
         tracing::warn!(target: "kafka", pending = state.queues.pending(), "the producer was spent: a new one sends what is unacknowledged");
+        // At once: a press may be among it.
+        self.release(&mut state);
         drop(state);
-        // Dropped without the lock: it calls back for all that it purges.
+        // Dropped without the lock: it calls back for all that was purged, and takes its time.
         drop(spent);
         Ok(())
     }
@@ -326,6 +345,11 @@ impl Shared {
     /// Acts as if librdkafka had reported a fatal error.
     pub(super) fn spend(&self) {
         self.lock().spent = true;
+    }
+
+    /// How many records are with the producer.
+    pub(super) fn under_way(&self) -> usize {
+        self.lock().queues.under_way()
     }
 
     /// How many producers were spent.

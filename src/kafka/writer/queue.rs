@@ -366,4 +366,10 @@ impl Queues {
             queue.held_until = Some(now);
         }
     }
+
+    /// How many records are with the producer.
+    #[cfg(test)]
+    pub(super) fn under_way(&self) -> usize {
+        self.queues().map(|queue| queue.under_way).sum()
+    }
 }

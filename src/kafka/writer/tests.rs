@@ -127,6 +127,25 @@ fn a_spent_producer_is_replaced_and_what_is_unacknowledged_goes_out_again() {
     assert!(*stored == once || *stored == [&once[..], &once[1..]].concat(), "{stored:?}");
 }
 
+/// A press that was written while the producer was spent waited for the old one's burial, and then for a turn of the new one.
+#[test]
+fn a_new_producer_sends_at_once_what_was_written_meanwhile() {
+    let (mock, cluster) = mock();
+    let (writer, mut deliveries) = open(&cluster);
+    writer.write(Ticket(0), outgoing("t", 1, b"0"));
+    assert!(writer.flush(WITHIN));
+    mock.broker_down(1).unwrap();
+    writer.shared.spend();
+    writer.write(Ticket(1), outgoing("t", 1, b"1"));
+    assert_eq!(writer.shared.under_way(), 0, "nothing is given to a spent one");
+    wait_until(|| writer.shared.generation() == 1);
+    assert_eq!(writer.shared.under_way(), 1);
+    mock.broker_up(1).unwrap();
+    assert!(writer.flush(WITHIN));
+    assert_eq!(drain(&mut deliveries).len(), 2);
+    assert_eq!(stored(&cluster)[1], ["0", "1"]);
+}
+
 #[test]
 fn a_record_too_large_is_refused_and_the_others_pass() {
     let (_mock, cluster) = mock();
