@@ -243,6 +243,7 @@ impl Detector {
         if let Some(owned) = self.owned.get_mut(&partition) {
             owned.stopped = true;
         }
+        self.say_state();
         if let Err(fault) = reader.pause(partition) {
             tracing::warn!(%partition, %fault, "cannot pause");
         }
@@ -313,9 +314,10 @@ impl Detector {
     /// Applies what can be applied of a partition.
     fn apply(&mut self, partition: Partition) {
         let Some(owned) = self.owned.get_mut(&partition) else { return };
+        let replayed_before = owned.replay.is_none();
         while owned.has_waiting() && owned.awaits(&self.parts.versions).is_none() {
             self.actions.clear();
-            let Some(offset) = owned.apply_next(&mut self.actions) else { return };
+            let Some(offset) = owned.apply_next(&mut self.actions) else { break };
             if offset >= owned.emit_from {
                 let now_millis = clock::wall_millis();
                 for alert in self.actions.alerts.drain(..) {
@@ -326,6 +328,9 @@ impl Detector {
                 }
             }
             replayed(owned, offset);
+        }
+        if owned.replay.is_none() != replayed_before {
+            self.say_state();
         }
     }
 
@@ -448,6 +453,10 @@ impl Detector {
         if self.owned.is_empty() {
             let why = "owns no partition: the group has more detectors than partitions, or is rebalancing";
             self.parts.health.remark(PART, Entry::DetectorGroup, why);
+        } else if self.owned.values().any(Owned::replays) {
+            // Whoever rolls a new version out is to wait for it.
+            let why = "replays the journal: until that is over, silence and fences of its partitions are not judged";
+            self.parts.health.not_ready(PART, Entry::DetectorGroup, why);
         } else {
             self.parts.health.ready(PART);
         }

@@ -132,6 +132,11 @@ impl Owned {
         self.paused
     }
 
+    /// Whether it reads what was there before it came, to be judged anew.
+    pub(super) const fn replays(&self) -> bool {
+        self.replay.is_some() && !self.stopped
+    }
+
     /// Whether records wait here.
     pub(super) fn has_waiting(&self) -> bool {
         !self.waiting.is_empty()

@@ -139,3 +139,17 @@ fn a_detector_without_room_reads_no_further_and_gives_up_what_others_are_to_have
     let before = read(&full);
     until(&mut [&mut full, &mut other], |members| read(members[0]) > before);
 }
+
+#[test]
+fn whoever_replays_the_journal_is_not_ready() {
+    let mock = kafka(1);
+    let mut member = Member::join(&mock, "d-0", 1);
+    let payload = journal::encode(&Record::Metronome { detector: "d-1".to_owned() });
+    let topic = member.detector.parts.topics.journal();
+    let record = Outgoing { topic, partition: Some(Partition(0)), key: String::new(), payload, keep: Keep::No };
+    member.detector.alerts.beat(Beat::Metronome(Partition(0)), record);
+    assert!(member.detector.alerts.flush(Duration::from_millis(WITHIN_MILLIS.unsigned_abs())));
+    until(&mut [&mut member], |members| members[0].owns(1));
+    assert!(member.says(PART).unwrap().contains("NOT READY: replays the journal"), "{:?}", member.says(PART));
+    until(&mut [&mut member], |members| members[0].says(PART).as_deref() == Some("detector: ready"));
+}
