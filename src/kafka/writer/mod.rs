@@ -199,7 +199,8 @@ impl Writer {
     }
 
     /// Whether another record fits the limits: [`limits::WRITER_PENDING_MAX`] records, and [`limits::WRITER_BYTES_MAX`] of their payloads, whose
-    /// outcomes the caller has not yet taken. What is held while there is room ([`Keep::WhileRoom`]) has a limit of its own: one topic that refuses must not stop the others.
+    /// outcomes the caller has not yet taken. What is held while there is room ([`Keep::WhileRoom`]) has a limit of its own: one topic that
+    /// refuses must not stop the others.
     pub fn has_room(&self) -> bool {
         self.occupied.records.load(Ordering::Relaxed) < limits::WRITER_PENDING_MAX
             && self.occupied.bytes.load(Ordering::Relaxed) < limits::WRITER_BYTES_MAX
