@@ -16,6 +16,7 @@ mod stranded;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
+use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
 use rdkafka::config::ClientConfig;
@@ -101,7 +102,8 @@ pub enum ReaderItem {
     },
 }
 
-/// Reads the journal; see the module. Dropping it closes the consumer and waits for that.
+/// Reads the journal; see the module. Dropping it closes the consumer and waits for that, without end where Kafka is away:
+/// [`JournalReader::close`] does not.
 pub struct JournalReader {
     consumer: Arc<BaseConsumer<Events>>,
     topic: String,
@@ -225,11 +227,7 @@ impl JournalReader {
         self.consumer.context().close();
         let spent = std::mem::replace(&mut self.consumer, Arc::new(consumer));
         self.spent = false;
-        // Closing waits for what a broker owes, maybe for long: by itself, unless there is no thread to be had.
-        let closing = std::thread::Builder::new().name("kafka-closing".to_owned()).spawn(move || drop(spent));
-        if let Err(fault) = closing {
-            tracing::warn!(target: "kafka", %fault, "closed a spent consumer without a thread of its own");
-        }
+        spawn_closing(move || drop(spent));
         ReaderItem::Idle
     }
 
@@ -296,10 +294,18 @@ impl JournalReader {
         true
     }
 
-    /// Gives the consumer up without closing it, for a process that ends: closing waits, without end, for offsets that a broker who is
-    /// away has not taken. The group finds out by the session's end, as after a crash.
-    pub fn abandon(self) {
-        std::mem::forget(self);
+    /// Closes the consumer, waited for up to `within`; false where that was not enough. Closing goes on by itself then, to the end of the
+    /// process at most: librdkafka waits in it without end for a broker that is away, even if nothing is left to be committed. What the
+    /// group does not hear it finds out by the session's end, as after a crash.
+    pub fn close(self, within: Duration) -> bool {
+        let (closed, is_closed) = channel();
+        let close = move || {
+            drop(self);
+            // Nobody may wait for it any more.
+            let _late = closed.send(());
+        };
+        spawn_closing(close);
+        is_closed.recv_timeout(within).is_ok()
     }
 
     /// Asks once what the broker has.
@@ -496,6 +502,13 @@ impl Drop for JournalReader {
             }
         }
         self.look_ups.wait();
+    }
+}
+
+/// Closing waits for what a broker owes, maybe for long: by itself, unless there is no thread to be had.
+fn spawn_closing(close: impl FnOnce() + Send + 'static) {
+    if let Err(fault) = std::thread::Builder::new().name("kafka-closing".to_owned()).spawn(close) {
+        tracing::warn!(target: "kafka", %fault, "closed a consumer without a thread of its own");
     }
 }
 

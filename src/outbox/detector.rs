@@ -79,8 +79,11 @@ pub fn detect(parts: DetectorParts) -> Result<(), Fault> {
                 break;
             }
         }
-        if detector.parts.ending.now() && !detector.leave(&mut reader) {
-            reader.abandon();
+        if detector.parts.ending.now() {
+            detector.leave(&mut reader);
+        }
+        if !reader.close(Duration::from_millis(limits::GIVE_UP_MILLIS)) {
+            tracing::info!("Kafka does not let this detector leave its group: the group finds out by itself");
         }
     }
     detector.parts.health.gone(PART);
@@ -430,8 +433,8 @@ impl Detector {
         }
     }
 
-    /// The end in good order: what was read is written, acknowledged and committed. False where Kafka did not answer in time.
-    fn leave(&mut self, reader: &mut JournalReader) -> bool {
+    /// The end in good order: what was read is written, acknowledged and committed.
+    fn leave(&mut self, reader: &mut JournalReader) {
         let written = self.alerts.flush(Duration::from_millis(limits::DRAIN_MILLIS));
         for partition in self.partitions() {
             self.commit(reader, partition);
@@ -445,7 +448,6 @@ impl Detector {
             );
         }
         self.owned.clear();
-        committed
     }
 
     fn say_state(&self) {
