@@ -116,7 +116,13 @@ pub(crate) fn duress(opts: &Opts, kafka: &Arc<Kafka>) -> Answer {
         opts.seconds()
     ));
     let conditions: Vec<Condition> = Condition::ALL.into_iter().filter(|condition| opts.has(*condition)).collect();
-    let progress = progress(2 + 2 * conditions.len() as u64 * opts.runs());
+    let progress = progress(4 + 2 * conditions.len() as u64 * opts.runs());
+    for kind in Kind::BOTH {
+        tell(&progress, format!("warming up {}", kind.name()));
+        // In the first drains the JVM's compiler has a core for itself.
+        capacity(opts, kafka, kind);
+        progress.inc(1);
+    }
     let capacities = Kind::BOTH.map(|kind| {
         tell(&progress, format!("what {} can take", kind.name()));
         let capacity = capacity(opts, kafka, kind);
@@ -195,7 +201,7 @@ fn backlog(system: &mut System, messages: u64) {
     load.start(system.mosquitto(), 0).finish(BACKLOG);
 }
 
-/// How many reports a second a system takes of a backlog, with both its roles at work and nothing else. Warms the JVM as well.
+/// How many reports a second a system takes of a backlog, with both its roles at work and nothing else.
 fn capacity(opts: &Opts, kafka: &Arc<Kafka>, kind: Kind) -> u64 {
     let mut system = System::new(kind, kafka, "capacity", DEVICES);
     let messages = if opts.quick { 2 * WARM_MESSAGES } else { 10 * WARM_MESSAGES };

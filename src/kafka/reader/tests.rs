@@ -194,6 +194,22 @@ fn only_the_embedded_broker_may_leave_append_time_out() {
 }
 
 #[test]
+fn closing_waits_no_longer_than_asked_for_a_kafka_that_is_away() {
+    let (there, away) = (Journal::new(1, 1), Journal::new(1, 1));
+    let reader = |journal: &Journal| {
+        journal.write(0, 3, 10);
+        let mut reader = journal.reader("d-0");
+        assigned(&mut reader);
+        reader
+    };
+    assert!(reader(&there).close(WITHIN), "a Kafka that is there takes its leave");
+    let mut reader = reader(&away);
+    away.mock.broker_down(1).unwrap();
+    reader.commit(Partition(0), 3).unwrap();
+    assert!(!reader.close(Duration::from_millis(300)), "librdkafka waits for its commit");
+}
+
+#[test]
 fn whoever_lost_all_and_gets_nothing_back_from_a_kafka_that_answers_joins_anew() {
     let mut stranded = Stranded::new();
     let began = instant();
