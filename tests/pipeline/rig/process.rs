@@ -75,7 +75,9 @@ impl Guarded {
 
     /// Output and log, shortened to their last lines, for a failure's message.
     pub fn tail(&self) -> String {
-        let text = format!("{}\n{}", String::from_utf8_lossy(&self.stdout()), self.log());
+        // As far as they are there: a watchdog that ends the process takes its folder along.
+        let stdout = std::fs::read(self.folder.join("stdout")).unwrap_or_default();
+        let text = format!("{}\n{}", String::from_utf8_lossy(&stdout), self.log());
         let lines: Vec<&str> = text.lines().collect();
         let shown = &lines[lines.len().saturating_sub(TAIL_LINES)..];
         format!("the last lines of {}:\n{}", self.name, shown.join("\n"))
