@@ -296,7 +296,8 @@ pub const REJOIN_MILLIS_MAX: u64 = 300_000;
 const _: () = assert!(REJOIN_MILLIS_MIN.cast_signed() > GROUP_SESSION_MILLIS, "whoever waits for a session to end is not stuck");
 /// A part that is not ready for one reason after another says so in the log this seldom; `/readyz` always has the newest.
 pub const UNREADY_LOGGED_MILLIS: i64 = 60_000;
-/// How long a detector that gives a partition up waits for its alerts, and one that ends for its leave of the group: within the group's session.
+/// How long a detector that gives a partition up waits for its alerts, and whoever drops a client of Kafka for its end: within the group's
+/// session.
 pub const GIVE_UP_MILLIS: u64 = 2_000;
 const _: () =
     assert!(2 * GIVE_UP_MILLIS.cast_signed() < GROUP_SESSION_MILLIS, "a detector that waits must not be thrown out of its group");

@@ -191,7 +191,6 @@ fn report(health: &Health, entries: &Entries) {
 
 #[cfg(test)]
 mod tests {
-    use rdkafka::mocking::MockCluster;
 
     use super::*;
     use crate::clock;
@@ -233,7 +232,7 @@ mod tests {
     /// Where the topic could not be read from the start, `/readyz` said that the process was ready with a stale copy, of nothing.
     #[test]
     fn a_rulebook_that_was_never_read_is_not_ready_and_says_why() {
-        let mock = MockCluster::new(1).unwrap();
+        let mock = crate::kafka::mock(1);
         let names = TopicNames::new("lonewatch");
         mock.create_topic(&names.rulebook(), 1, 1).unwrap();
         mock.broker_down(1).unwrap();

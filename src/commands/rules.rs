@@ -234,7 +234,6 @@ pub(super) fn write(
 
 #[cfg(test)]
 mod tests {
-    use rdkafka::mocking::MockCluster;
 
     use super::*;
 
@@ -249,7 +248,7 @@ mod tests {
     /// Two people applied two folders within seconds, and what came into force was a mixture that nobody had checked.
     #[test]
     fn an_apply_writes_the_difference_that_it_has_shown_or_nothing() {
-        let mock = MockCluster::new(1).unwrap();
+        let mock = crate::kafka::mock(1);
         let names = TopicNames::new("lonewatch");
         mock.create_topic(&names.rulebook(), 1, 1).unwrap();
         let cluster = Cluster::embedded(&mock.bootstrap_servers());

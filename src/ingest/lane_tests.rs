@@ -7,8 +7,6 @@ use std::time::Instant;
 use bytes::BytesMut;
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
-use rdkafka::mocking::MockCluster;
-use rdkafka::producer::DefaultProducerContext;
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{ConnAck, ConnectReturnCode, Packet, SubAck, SubscribeReasonCode};
 
@@ -103,15 +101,15 @@ impl Broker {
 
 /// A lane at work for one feed, whose fallback centre is `north`.
 struct Rig {
-    mock: MockCluster<'static, DefaultProducerContext>,
+    mock: crate::kafka::MockKafka,
     listener: TcpListener,
     health: Health,
     shutdown: Shutdown,
     lane: std::thread::JoinHandle<()>,
 }
 
-pub(super) fn kafka() -> MockCluster<'static, DefaultProducerContext> {
-    let mock = MockCluster::new(1).unwrap();
+pub(super) fn kafka() -> crate::kafka::MockKafka {
+    let mock = crate::kafka::mock(1);
     for topic in ["lonewatch.journal", "lonewatch.quarantine", ALERTS] {
         mock.create_topic(topic, 2, 1).unwrap();
     }
@@ -258,7 +256,7 @@ fn what_leaves_no_record_is_bounded_too() {
 }
 
 /// A lane that nobody runs, and what waits for a press of a centre other than the fallback.
-fn pressed(health: &Health) -> (MockCluster<'static, DefaultProducerContext>, LaneTask, AckRing<Waiting>, Ticket, Arc<str>) {
+fn pressed(health: &Health) -> (crate::kafka::MockKafka, LaneTask, AckRing<Waiting>, Ticket, Arc<str>) {
     let (mock, ending) = (kafka(), Shutdown::new().1);
     let lane = LaneTask::new(parts(&mock.bootstrap_servers(), 1, health, ending));
     let topic: Arc<str> = Arc::from("lonewatch.alerts.south");

@@ -18,6 +18,7 @@ use rdkafka::{ClientContext, Statistics, TopicPartitionList};
 
 use super::cluster::{Cluster, Logged, log_line};
 use super::fault::{Fault, FaultKind};
+use super::handle::Handle;
 use super::tail::{StartAt, TailItem, TopicTail};
 use super::topics;
 use crate::clock;
@@ -90,9 +91,7 @@ impl ClockReading {
 /// A [`Fault`] if no broker answered `within`.
 pub fn reach(cluster: &Cluster, within: Duration) -> Result<Reached, Fault> {
     let doing = format!("asking Kafka at {}", cluster.brokers());
-    let consumer: BaseConsumer<Logged> = cluster
-        .consumer("lonewatch-check", "lonewatch-check")
-        .create_with_context(Logged)
+    let consumer: Handle<BaseConsumer<Logged>> = Handle::open(&cluster.consumer("lonewatch-check", "lonewatch-check"), Logged)
         .map_err(|error| Fault::of(&error, &doing))?;
     let metadata = consumer.fetch_metadata(None, within).map_err(|error| Fault::of(&error, &doing))?;
     let kept = |partition: &rdkafka::metadata::MetadataPartition| PartitionKept {
@@ -193,7 +192,7 @@ pub fn may_read(cluster: &Cluster, topic: &str, within: Duration) -> Permission 
 pub fn may_know_group(cluster: &Cluster, group: &str, topic: &str, within: Duration) -> Permission {
     let doing = format!("asking for the group {group}");
     let unknown = |error: &KafkaError| Permission::Unknown(Fault::of(error, &doing).text);
-    let consumer: BaseConsumer<Logged> = match cluster.consumer("lonewatch-check", group).create_with_context(Logged) {
+    let consumer: Handle<BaseConsumer<Logged>> = match Handle::open(&cluster.consumer("lonewatch-check", group), Logged) {
         Ok(consumer) => consumer,
         Err(error) => return unknown(&error),
     };
@@ -249,7 +248,7 @@ pub fn read_clocks(
 /// The time that Kafka gave a record, or why it was refused.
 type Answer = Result<Option<i64>, Code>;
 
-type Asking = BaseProducer<Answers, NoCustomPartitioner>;
+type Asking = Handle<BaseProducer<Answers, NoCustomPartitioner>>;
 
 /// What came of each record, by its number.
 #[derive(Default)]
@@ -294,7 +293,7 @@ fn producer(cluster: &Cluster, within: Duration) -> Result<Asking, Fault> {
         .set("linger.ms", "0")
         .set("message.max.bytes", (limits::CHECK_RECORD_BYTES_MAX + 2 * limits::CHECK_BEYOND_BYTES).to_string())
         .set("message.timeout.ms", within.as_millis().max(1_000).to_string());
-    config.create_with_context(Answers::default()).map_err(|error| Fault::of(&error, "opening a Kafka producer"))
+    Handle::open(&config, Answers::default()).map_err(|error| Fault::of(&error, "opening a Kafka producer"))
 }
 
 /// Until every record is answered, or the time is over.
@@ -322,7 +321,7 @@ mod tests {
 
     #[test]
     fn brokers_and_partitions_are_told() {
-        let mock = rdkafka::mocking::MockCluster::new(1).unwrap();
+        let mock = crate::kafka::mock(1);
         mock.create_topic("t", 2, 1).unwrap();
         let reached = reach(&Cluster::embedded(&mock.bootstrap_servers()), Duration::from_secs(20)).unwrap();
         assert_eq!(reached.brokers.len(), 1);

@@ -16,7 +16,6 @@ mod stranded;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
-use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
 use rdkafka::config::ClientConfig;
@@ -30,6 +29,7 @@ use self::look_ups::{Bounds, LOOK_UP, LookUps};
 use self::stranded::Stranded;
 use super::cluster::Cluster;
 use super::fault::{Fault, FaultKind};
+use super::handle::{self, Handle};
 use crate::journal::Partition;
 use crate::limits;
 use crate::time::AppendMillis;
@@ -102,10 +102,9 @@ pub enum ReaderItem {
     },
 }
 
-/// Reads the journal; see the module. Dropping it closes the consumer and waits for that, without end where Kafka is away:
-/// [`JournalReader::close`] does not.
+/// Reads the journal; see the module.
 pub struct JournalReader {
-    consumer: Arc<BaseConsumer<Events>>,
+    consumer: Arc<Handle<BaseConsumer<Events>>>,
     topic: String,
     embedded: bool,
     /// Of partitions that the group has assigned, which are paused until these are answered; and of those that may no longer be in the log.
@@ -134,7 +133,7 @@ impl JournalReader {
     ///
     /// # Errors
     /// A lasting [`Fault`] if librdkafka refuses the configuration.
-    pub fn join(cluster: &Cluster, topic: &str, member: &GroupMember) -> Result<Self, Fault> {
+    pub fn join(cluster: &Cluster, topic: &str, member: &GroupMember) -> Result<Handle<Self>, Fault> {
         let mut config = cluster.consumer(&format!("{}-{}", member.group, member.name), &member.group);
         config
             .set("group.instance.id", &member.name)
@@ -143,7 +142,7 @@ impl JournalReader {
             .set("session.timeout.ms", limits::GROUP_SESSION_MILLIS.to_string())
             .set("heartbeat.interval.ms", (limits::GROUP_SESSION_MILLIS / 4).to_string())
             .set("isolation.level", "read_uncommitted");
-        Ok(Self {
+        Ok(Handle::new(Self {
             consumer: Arc::new(open(&config, topic)?),
             topic: topic.to_owned(),
             embedded: cluster.is_embedded(),
@@ -159,7 +158,7 @@ impl JournalReader {
             joined_at: instant(),
             spent: false,
             stranded: Stranded::new(),
-        })
+        }))
     }
 
     /// The next thing that happened, waited for up to `timeout`. Call it at least every few seconds: it also serves the group.
@@ -227,7 +226,7 @@ impl JournalReader {
         self.consumer.context().close();
         let spent = std::mem::replace(&mut self.consumer, Arc::new(consumer));
         self.spent = false;
-        spawn_closing(move || drop(spent));
+        drop(handle::close(spent));
         ReaderItem::Idle
     }
 
@@ -292,20 +291,6 @@ impl JournalReader {
             self.settle_commits(left.min(LOOK_UP));
         }
         true
-    }
-
-    /// Closes the consumer, waited for up to `within`; false where that was not enough. Closing goes on by itself then, to the end of the
-    /// process at most: librdkafka waits in it without end for a broker that is away, even if nothing is left to be committed. What the
-    /// group does not hear it finds out by the session's end, as after a crash.
-    pub fn close(self, within: Duration) -> bool {
-        let (closed, is_closed) = channel();
-        let close = move || {
-            drop(self);
-            // Nobody may wait for it any more.
-            let _late = closed.send(());
-        };
-        spawn_closing(close);
-        is_closed.recv_timeout(within).is_ok()
     }
 
     /// Asks once what the broker has.
@@ -505,17 +490,10 @@ impl Drop for JournalReader {
     }
 }
 
-/// Closing waits for what a broker owes, maybe for long: by itself, unless there is no thread to be had.
-fn spawn_closing(close: impl FnOnce() + Send + 'static) {
-    if let Err(fault) = std::thread::Builder::new().name("kafka-closing".to_owned()).spawn(close) {
-        tracing::warn!(target: "kafka", %fault, "closed a consumer without a thread of its own");
-    }
-}
-
-fn open(config: &ClientConfig, topic: &str) -> Result<BaseConsumer<Events>, Fault> {
+fn open(config: &ClientConfig, topic: &str) -> Result<Handle<BaseConsumer<Events>>, Fault> {
     let doing = || format!("joining the group of {topic}");
-    let consumer: BaseConsumer<Events> =
-        config.create_with_context(Events::default()).map_err(|error| Fault::of(&error, &doing()))?;
+    let consumer: Handle<BaseConsumer<Events>> =
+        Handle::open(config, Events::default()).map_err(|error| Fault::of(&error, &doing()))?;
     consumer.subscribe(&[topic]).map_err(|error| Fault::of(&error, &doing()))?;
     Ok(consumer)
 }

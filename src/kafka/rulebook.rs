@@ -18,6 +18,7 @@ use rdkafka::{ClientContext, Offset, Statistics, TopicPartitionList};
 
 use super::cluster::{Cluster, Logged, log_line};
 use super::fault::{Fault, FaultKind};
+use super::handle::Handle;
 use super::topics::TopicNames;
 
 /// How soon a reader that is dropped stops.
@@ -100,7 +101,7 @@ impl Drop for RulebookReader {
     }
 }
 
-fn consumer(cluster: &Cluster, doing: &str) -> Result<BaseConsumer<Logged>, Fault> {
+fn consumer(cluster: &Cluster, doing: &str) -> Result<Handle<BaseConsumer<Logged>>, Fault> {
     let mut config = cluster.consumer("lonewatch-rulebook", "lonewatch-rulebook");
     // The end is told by the broker's EOF: with transactions the last offset never reaches the high watermark. A topic that is made later is
     // found within seconds.
@@ -109,12 +110,12 @@ fn consumer(cluster: &Cluster, doing: &str) -> Result<BaseConsumer<Logged>, Faul
         .set("isolation.level", "read_committed")
         .set("fetch.wait.max.ms", "50")
         .set("topic.metadata.refresh.interval.ms", "5000");
-    config.create_with_context(Logged).map_err(|error| Fault::of(&error, doing))
+    Handle::open(&config, Logged).map_err(|error| Fault::of(&error, doing))
 }
 
 /// How far the reader has come.
 struct Reading {
-    consumer: BaseConsumer<Logged>,
+    consumer: Handle<BaseConsumer<Logged>>,
     topic: Arc<str>,
     next: Offset,
     /// When to ask for the end anew; none while no fault has come since the last.
@@ -239,7 +240,7 @@ fn write_and_commit(producer: &Transactional, topic: &str, entries: &[Entry], wi
     }
 }
 
-type Transactional = BaseProducer<Stored, NoCustomPartitioner>;
+type Transactional = Handle<BaseProducer<Stored, NoCustomPartitioner>>;
 
 /// What came of each entry, by its index.
 #[derive(Default)]
@@ -280,7 +281,7 @@ fn transactional(cluster: &Cluster, topic: &str) -> Result<Transactional, KafkaE
         .set("message.timeout.ms", "20000")
         .set("message.max.bytes", "1048588")
         .set("linger.ms", "5");
-    config.create_with_context(Stored::default())
+    Handle::open(&config, Stored::default())
 }
 
 fn write_all(producer: &Transactional, topic: &str, entries: &[Entry], within: Duration) -> Result<i64, ApplyFault> {
@@ -351,14 +352,12 @@ mod tests {
     use std::collections::BTreeMap;
     use std::sync::mpsc;
 
-    use rdkafka::mocking::MockCluster;
-
     use super::*;
 
     /// A topic that was made anew was never read again, and `/readyz` said for ever that Kafka did not answer.
     #[test]
     fn a_topic_that_was_made_anew_is_said_and_read_no_further() {
-        let mock = MockCluster::new(1).unwrap();
+        let mock = crate::kafka::mock(1);
         let names = TopicNames::new("lonewatch");
         mock.create_topic(&names.rulebook(), 1, 1).unwrap();
         let cluster = Cluster::embedded(&mock.bootstrap_servers());
@@ -375,7 +374,7 @@ mod tests {
     #[test]
     fn the_end_is_told_again_when_kafka_answers_again() {
         const WITHIN: Duration = Duration::from_secs(30);
-        let mock = MockCluster::new(1).unwrap();
+        let mock = crate::kafka::mock(1);
         let names = TopicNames::new("lonewatch");
         mock.create_topic(&names.rulebook(), 1, 1).unwrap();
         let cluster = Cluster::new(&mock.bootstrap_servers(), BTreeMap::new());

@@ -12,6 +12,7 @@ use rdkafka::{Offset, TopicPartitionList};
 
 use super::cluster::{Cluster, Logged};
 use super::fault::{Fault, FaultKind};
+use super::handle::Handle;
 
 /// How long the bounds of one partition may take.
 const BOUNDS_WITHIN: Duration = Duration::from_secs(5);
@@ -61,7 +62,7 @@ pub enum TailItem {
 
 /// Reads all partitions of one topic; see the module.
 pub struct TopicTail {
-    consumer: BaseConsumer<Logged>,
+    consumer: Handle<BaseConsumer<Logged>>,
     topic: String,
     behind: BTreeSet<u32>,
     /// Of each partition, the offset that is read next, as far as it is known.
@@ -85,7 +86,8 @@ impl TopicTail {
             .set("isolation.level", "read_committed")
             .set("fetch.wait.max.ms", "50")
             .set("topic.metadata.refresh.interval.ms", "5000");
-        let consumer: BaseConsumer<Logged> = config.create_with_context(Logged).map_err(|error| Fault::of(&error, &doing()))?;
+        let consumer: Handle<BaseConsumer<Logged>> =
+            Handle::open(&config, Logged).map_err(|error| Fault::of(&error, &doing()))?;
         let partitions = partitions(&consumer, topic, within).map_err(|error| Fault::of(&error, &doing()))?;
         if partitions.is_empty() {
             return Err(Fault::new(FaultKind::Lasting, format!("{}: no such Kafka topic (`lonewatch topics create`)", doing())));

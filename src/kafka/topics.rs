@@ -15,6 +15,7 @@ use rdkafka::types::RDKafkaErrorCode as Code;
 
 use super::cluster::{Cluster, Logged};
 use super::fault::{Fault, FaultKind};
+use super::handle::Handle;
 use crate::ids::CentreName;
 use crate::journal::PartitionCount;
 use crate::limits;
@@ -260,11 +261,8 @@ pub enum Created {
     Failed(String, Fault),
 }
 
-pub(super) fn admin(cluster: &Cluster) -> Result<AdminClient<Logged>, Fault> {
-    cluster
-        .client("lonewatch-topics")
-        .create_with_context(Logged)
-        .map_err(|error| Fault::of(&error, "opening Kafka's admin client"))
+pub(super) fn admin(cluster: &Cluster) -> Result<Handle<AdminClient<Logged>>, Fault> {
+    Handle::open(&cluster.client("lonewatch-topics"), Logged).map_err(|error| Fault::of(&error, "opening Kafka's admin client"))
 }
 
 /// Makes the topics that are missing. `replicas`: how many; where absent, the cluster's `default.replication.factor`, because
@@ -382,7 +380,7 @@ struct Present<'a> {
 
 async fn check_settings(
     cluster: &Cluster,
-    admin: &AdminClient<Logged>,
+    admin: &Handle<AdminClient<Logged>>,
     present: &[Present<'_>],
     within: Duration,
     checked: &mut Checked,
@@ -513,7 +511,7 @@ mod tests {
 
     #[test]
     fn a_broker_that_does_not_tell_settings_is_named_and_faults_no_topic() {
-        let mock = rdkafka::mocking::MockCluster::new(1).unwrap();
+        let mock = crate::kafka::mock(1);
         let names = TopicNames::new("lonewatch");
         mock.create_topic(&names.journal(), 4, 1).unwrap();
         let cluster = Cluster::embedded(&mock.bootstrap_servers());

@@ -277,8 +277,6 @@ impl AlertWriter {
 mod tests {
     use std::time::Instant;
 
-    use rdkafka::mocking::MockCluster;
-    use rdkafka::producer::DefaultProducerContext;
     use rdkafka::types::RDKafkaRespErr;
 
     use super::*;
@@ -293,8 +291,8 @@ mod tests {
     }
 
     /// A Kafka with a topic that refuses and one that takes.
-    fn alerts() -> (MockCluster<'static, DefaultProducerContext>, AlertWriter, Health) {
-        let mock = MockCluster::new(1).unwrap();
+    fn alerts() -> (crate::kafka::MockKafka, AlertWriter, Health) {
+        let mock = crate::kafka::mock(1);
         for topic in ["refuses", "takes"] {
             mock.create_topic(topic, 1, 1).unwrap();
         }

@@ -15,7 +15,7 @@ use crate::config::DetectSettings;
 use crate::health::Health;
 use crate::journal::{self, Partition, PartitionCount, Record};
 use crate::kafka::{
-    Cluster, Fault, FaultKind, GroupMember, JournalReader, Keep, Outgoing, ReaderItem, TopicNames, Urgency, Writer,
+    Cluster, Fault, FaultKind, GroupMember, Handle, JournalReader, Keep, Outgoing, ReaderItem, TopicNames, Urgency, Writer,
 };
 use crate::limits;
 use crate::machine::Actions;
@@ -82,9 +82,6 @@ pub fn detect(parts: DetectorParts) -> Result<(), Fault> {
         if detector.parts.ending.now() {
             detector.leave(&mut reader);
         }
-        if !reader.close(Duration::from_millis(limits::GIVE_UP_MILLIS)) {
-            tracing::info!("Kafka does not let this detector leave its group: the group finds out by itself");
-        }
     }
     detector.parts.health.gone(PART);
     Ok(())
@@ -122,7 +119,7 @@ impl Detector {
         }
     }
 
-    fn join(&self) -> Result<JournalReader, Fault> {
+    fn join(&self) -> Result<Handle<JournalReader>, Fault> {
         let member = GroupMember { group: self.parts.settings.group.clone(), name: self.parts.settings.name.clone() };
         JournalReader::join(&self.parts.cluster, &self.parts.topics.journal(), &member)
     }

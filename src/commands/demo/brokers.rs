@@ -3,6 +3,7 @@
 //! Both keep everything in memory and forget it with the process: no claim about durability, retention or Kafka's own times
 //! rests on them. Their threads have no way to be stopped; they end with the process.
 
+use std::mem::ManuallyDrop;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::thread;
 use std::time::Duration;
@@ -120,9 +121,9 @@ fn config(address: SocketAddr) -> Config {
     Config { id: 0, router, v5: Some(std::collections::HashMap::from([("demo".to_owned(), server)])), ..Config::default() }
 }
 
-/// A Kafka cluster of one broker, as far as librdkafka's mock goes, until it is dropped.
+/// A Kafka cluster of one broker, as far as librdkafka's mock goes, to the end of the process: taking it down has no deadline (docs/TRAPS.md).
 pub struct EmbeddedKafka {
-    cluster: MockCluster<'static, DefaultProducerContext>,
+    cluster: ManuallyDrop<MockCluster<'static, DefaultProducerContext>>,
 }
 
 impl EmbeddedKafka {
@@ -131,7 +132,7 @@ impl EmbeddedKafka {
     /// # Errors
     /// [`BrokerFault::Kafka`] where the mock cluster refuses.
     pub fn start(topics: &[(String, i32)]) -> Result<Self, BrokerFault> {
-        let cluster = MockCluster::new(1)?;
+        let cluster = ManuallyDrop::new(MockCluster::new(1)?);
         for (name, partitions) in topics {
             cluster.create_topic(name, *partitions, 1)?;
         }

@@ -14,6 +14,7 @@ use super::events::Events;
 use super::{instant, raw};
 use crate::journal::Partition;
 use crate::kafka::fault::{Fault, FaultKind};
+use crate::kafka::handle::Handle;
 
 /// How long one question may take: those about other partitions that are asked with it wait for its answer.
 pub(super) const LOOK_UP: Duration = Duration::from_secs(1);
@@ -94,7 +95,7 @@ impl LookUps {
     /// The next answer, if one is there; begins what is due. Waits for nothing.
     pub(super) fn next(
         &mut self,
-        consumer: &Arc<BaseConsumer<Events>>,
+        consumer: &Arc<Handle<BaseConsumer<Events>>>,
         topic: &str,
     ) -> Option<(Partition, Result<Bounds, Fault>)> {
         let mut at = 0;
@@ -117,7 +118,7 @@ impl LookUps {
         self.begin(consumer, topic)
     }
 
-    fn begin(&mut self, consumer: &Arc<BaseConsumer<Events>>, topic: &str) -> Option<(Partition, Result<Bounds, Fault>)> {
+    fn begin(&mut self, consumer: &Arc<Handle<BaseConsumer<Events>>>, topic: &str) -> Option<(Partition, Result<Bounds, Fault>)> {
         let now = instant();
         let due = |(partition, wanted): (&Partition, &mut Wanted)| {
             wanted.due.take_if(|due| *due <= now).map(|_| (*partition, wanted.number))

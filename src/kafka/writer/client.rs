@@ -18,6 +18,7 @@ use super::{Delivery, RefusedReason, Urgency};
 use crate::clock;
 use crate::kafka::cluster::{Cluster, log_line};
 use crate::kafka::fault::{Fault, FaultKind, kind_of_code};
+use crate::kafka::handle::Handle;
 use crate::limits;
 
 /// How long the thread serves the producer before it looks at held queues and at the stop sign. Not shorter: rdkafka's `poll` spins through
@@ -49,7 +50,7 @@ pub(super) fn config(cluster: &Cluster, client_id: &str, urgency: Urgency) -> Cl
     config
 }
 
-type Producer = BaseProducer<Answers, NoCustomPartitioner>;
+type Producer = Handle<BaseProducer<Answers, NoCustomPartitioner>>;
 /// When Kafka appended the record, if it said so; or why it did not.
 type Answer = Result<Option<i64>, Code>;
 
@@ -134,7 +135,7 @@ impl Shared {
     }
 
     fn new_producer(self: &Arc<Self>, generation: u64) -> KafkaResult<Producer> {
-        self.config.create_with_context(Answers { shared: Arc::downgrade(self), generation })
+        Handle::open(&self.config, Answers { shared: Arc::downgrade(self), generation })
     }
 
     /// A panic elsewhere leaves the queues whole: each change of them is complete before anything that could panic.

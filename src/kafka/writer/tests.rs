@@ -2,8 +2,6 @@
 
 use std::time::Instant;
 
-use rdkafka::mocking::MockCluster;
-use rdkafka::producer::DefaultProducerContext;
 use rdkafka::types::{RDKafkaApiKey, RDKafkaErrorCode as Code, RDKafkaRespErr};
 
 use super::queue::{Queues, Verdict, verdict};
@@ -12,8 +10,8 @@ use crate::kafka::{StartAt, TailItem, TopicTail};
 
 const WITHIN: Duration = Duration::from_secs(20);
 
-fn mock() -> (MockCluster<'static, DefaultProducerContext>, Cluster) {
-    let mock = MockCluster::new(1).unwrap();
+fn mock() -> (crate::kafka::MockKafka, Cluster) {
+    let mock = crate::kafka::mock(1);
     mock.create_topic("t", 3, 1).unwrap();
     let cluster = Cluster::embedded(&mock.bootstrap_servers());
     (mock, cluster)

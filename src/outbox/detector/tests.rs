@@ -1,7 +1,6 @@
 //! The detector's loop against the mock cluster, turn by turn.
 
-use rdkafka::mocking::{MockCluster, MockCoordinator};
-use rdkafka::producer::DefaultProducerContext;
+use rdkafka::mocking::MockCoordinator;
 
 use super::*;
 use crate::shutdown::Shutdown;
@@ -9,8 +8,8 @@ use crate::shutdown::Shutdown;
 const WITHIN_MILLIS: i64 = 20_000;
 
 /// A Kafka with a journal, all of it at the first broker, and a topic at the second.
-fn kafka(partitions: u32) -> MockCluster<'static, DefaultProducerContext> {
-    let mock = MockCluster::new(2).unwrap();
+fn kafka(partitions: u32) -> crate::kafka::MockKafka {
+    let mock = crate::kafka::mock(2);
     mock.coordinator(MockCoordinator::Group("g".to_owned()), 1).unwrap();
     for (topic, broker) in [("lonewatch.journal", 1), ("silent", 2)] {
         mock.create_topic(topic, partitions.cast_signed(), 1).unwrap();
@@ -24,12 +23,12 @@ fn kafka(partitions: u32) -> MockCluster<'static, DefaultProducerContext> {
 /// A detector that was told to join, and its reader.
 struct Member {
     detector: Detector,
-    reader: JournalReader,
+    reader: Handle<JournalReader>,
     _shutdown: Shutdown,
 }
 
 impl Member {
-    fn join(mock: &MockCluster<'_, DefaultProducerContext>, name: &str, partitions: u32) -> Self {
+    fn join(mock: &crate::kafka::MockKafka, name: &str, partitions: u32) -> Self {
         let cluster = Cluster::embedded(&mock.bootstrap_servers());
         let partitions = PartitionCount::new(partitions).unwrap();
         let (topics, health) = (Arc::new(TopicNames::new("lonewatch")), Health::default());
