@@ -10,6 +10,7 @@ use rdkafka::types::RDKafkaType;
 use rdkafka::{ClientContext, Statistics};
 
 use super::fault::Fault;
+use super::handle::Handle;
 
 /// A Kafka cluster, as the configuration names it.
 #[derive(Clone)]
@@ -59,7 +60,7 @@ impl Cluster {
         config
             .create_native_config()
             .and_then(|native| Client::new(&config, native, RDKafkaType::RD_KAFKA_PRODUCER, Logged))
-            .map(drop)
+            .map(|client| drop(Handle::new(client)))
             .map_err(|error| Fault::of(&error, "kafka.options"))
     }
 

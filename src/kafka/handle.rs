@@ -20,7 +20,7 @@ impl<T: Send + 'static> Handle<T> {
         Self(Some(client))
     }
 
-    /// Opens a client. There is no other way to have one.
+    /// Opens a client.
     #[allow(clippy::disallowed_methods, reason = "held from the start")]
     pub(super) fn open<C: ClientContext>(config: &ClientConfig, context: C) -> KafkaResult<Self>
     where
