@@ -14,11 +14,12 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use super::drift::Drift;
 use super::queue::{Entry, Queues};
+use super::sight::Look;
 use super::{Delivery, RefusedReason, Urgency};
 use crate::clock;
 use crate::kafka::cluster::{Cluster, log_line};
 use crate::kafka::fault::{Fault, FaultKind, kind_of_code};
-use crate::kafka::handle::Handle;
+use crate::kafka::handle::{self, Handle};
 use crate::limits;
 
 /// How long the thread serves the producer before it looks at held queues and at the stop sign. Not shorter: rdkafka's `poll` spins through
@@ -28,6 +29,8 @@ const TURN: Duration = Duration::from_millis(250);
 const SPENT_TURN: Duration = Duration::from_millis(10);
 /// How often a flush looks whether anything is awaited still.
 const FLUSH_LOOK: Duration = Duration::from_millis(50);
+/// A partition of which Kafka settles nothing for so long makes us look whether the producer sees Kafka at all.
+const SILENT: Duration = Duration::from_millis(limits::KAFKA_SILENT_MILLIS.unsigned_abs());
 /// The least time between two producers: a fault at birth must not spin.
 const REBIRTH: Duration = Duration::from_secs(1);
 
@@ -50,7 +53,7 @@ pub(super) fn config(cluster: &Cluster, client_id: &str, urgency: Urgency) -> Cl
     config
 }
 
-type Producer = Handle<BaseProducer<Answers, NoCustomPartitioner>>;
+pub(super) type Producer = Handle<BaseProducer<Answers, NoCustomPartitioner>>;
 /// When Kafka appended the record, if it said so; or why it did not.
 type Answer = Result<Option<i64>, Code>;
 
@@ -158,8 +161,21 @@ impl Shared {
     }
 
     pub(super) fn silent_for(&self) -> Option<Duration> {
-        let since = self.lock().queues.silent_since();
-        since.map(|since| instant().saturating_duration_since(since))
+        let state = self.lock();
+        state.queues.silent_since().map(|(since, _)| instant().saturating_duration_since(since))
+    }
+
+    /// A look at the producer, begun because Kafka has settled nothing of a partition for too long.
+    fn look(&self) -> Option<Look> {
+        let state = self.lock();
+        let (since, topic) = state.queues.silent_since()?;
+        let is_silent = instant().saturating_duration_since(since) >= SILENT && !state.spent;
+        is_silent.then(|| Some(Look::begin(&self.config, topic, state.producer.clone()?)))?
+    }
+
+    /// The producer is of no use any more.
+    pub(super) fn spend(&self) {
+        self.lock().spent = true;
     }
 
     pub(super) fn refusing(&self) -> Vec<(Arc<str>, RefusedReason)> {
@@ -302,8 +318,8 @@ impl Shared {
         // At once: a press may be among it.
         self.release(&mut state);
         drop(state);
-        // Dropped without the lock: it calls back for all that was purged, and takes its time.
-        drop(spent);
+        // It calls back for all that was purged, and takes its time: nobody waits for it.
+        drop(spent.map(handle::close));
         Ok(())
     }
 
@@ -323,7 +339,15 @@ pub(super) fn start_thread(shared: &Arc<Shared>) -> Result<JoinHandle<()>, Fault
 
 fn serve(shared: &Arc<Shared>) {
     let mut born = None::<Instant>;
+    let mut look = None::<Look>;
     while shared.turn() {
+        if look.as_mut().is_some_and(Look::shows_blindness) {
+            tracing::warn!(target: "kafka", "Kafka answers a new client, and not this producer");
+            shared.spend();
+        }
+        if look.as_ref().is_none_or(Look::is_over) {
+            look = shared.look();
+        }
         if !shared.is_spent() || born.is_some_and(|at| instant().saturating_duration_since(at) < REBIRTH) {
             continue;
         }
@@ -337,15 +361,27 @@ fn serve(shared: &Arc<Shared>) {
 }
 
 #[allow(clippy::disallowed_methods, reason = "waits and ages are measured on the monotonic clock")]
-fn instant() -> Instant {
+pub(super) fn instant() -> Instant {
     Instant::now()
 }
 
 #[cfg(test)]
 impl Shared {
-    /// Acts as if librdkafka had reported a fatal error.
-    pub(super) fn spend(&self) {
-        self.lock().spent = true;
+    /// Acts as if the producer had lost sight of Kafka: it looks where there is none.
+    pub(super) fn blind(self: &Arc<Self>) {
+        let mut config = self.config.clone();
+        config.set("bootstrap.servers", "127.0.0.1:1");
+        let mut state = self.lock();
+        let answers = Answers { shared: Arc::downgrade(self), generation: state.generation };
+        state.producer = Some(Arc::new(Handle::open(&config, answers).unwrap()));
+    }
+
+    /// What a look at the producer shows, with the Kafka of this address.
+    pub(super) fn is_blind(&self, brokers: &str) -> bool {
+        let mut config = self.config.clone();
+        config.set("bootstrap.servers", brokers);
+        let producer = self.lock().producer.clone().unwrap();
+        Look::begin(&config, "t", producer).wait()
     }
 
     /// How many records are with the producer.

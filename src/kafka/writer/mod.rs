@@ -2,7 +2,7 @@
 //!
 //! What was written stays here until Kafka acknowledges it (acks=all), in one queue per topic and partition. librdkafka itself
 //! retries for ever (`message.timeout.ms=0`) and keeps order by idempotence; what it hands back all the same is held, and
-//! that queue is sent again in order. When the producer object is spent (a fatal error) a new one takes its place and gets
+//! that queue is sent again in order. When the producer object is spent (a fatal error, or sight of Kafka lost) a new one takes its place and gets
 //! all that is unacknowledged, in order: so a record may be stored twice, never lost, and readers go by event id. A record that
 //! Kafka will not have (too large, invalid) comes back to the caller, as [`Outcome::Refused`]. Where the destination refuses (not
 //! authorised, topic gone), what is to be kept is tried again, the caller is told once ([`Outcome::Held`]), and no other topic waits.
@@ -12,6 +12,7 @@
 mod client;
 mod drift;
 mod queue;
+mod sight;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

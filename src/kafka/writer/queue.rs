@@ -234,8 +234,11 @@ impl Queues {
         self.pending
     }
 
-    pub(super) fn silent_since(&self) -> Option<Instant> {
-        self.queues().filter_map(Queue::silent_since).min()
+    /// The topic of which a partition has been silent for longest, and since when.
+    pub(super) fn silent_since(&self) -> Option<(Instant, &Arc<str>)> {
+        let of_topic =
+            |(topic, queues): (_, &BTreeMap<u32, Queue>)| Some((queues.values().filter_map(Queue::silent_since).min()?, topic));
+        self.topics.iter().filter_map(of_topic).min()
     }
 
     /// Topics that refuse what is written there, and why.

@@ -478,6 +478,34 @@ fn one_partition_without_a_leader_shows_while_the_others_answer() {
     assert!(writer.silent_for().unwrap() >= least);
 }
 
+/// After an outage librdkafka had forgotten every broker: reports stood still until somebody restarted the role, while Kafka answered.
+#[test]
+fn a_producer_that_has_lost_sight_of_kafka_is_replaced() {
+    let (_mock, cluster) = mock();
+    let (writer, mut deliveries) = open(&cluster);
+    writer.shared.blind();
+    for n in 0..3 {
+        writer.write(Ticket(n), outgoing("t", 0, n.to_string().as_bytes()));
+    }
+    assert!(writer.flush(WITHIN));
+    let expected: Vec<_> = (0..3).map(|n| (n, Outcome::Stored)).collect();
+    assert_eq!((outcomes(&drain(&mut deliveries)), writer.shared.generation()), (expected, 1));
+    assert_eq!(stored(&cluster)[0], ["0", "1", "2"]);
+}
+
+#[test]
+fn only_who_does_not_see_a_kafka_that_answers_is_blind() {
+    let (mock, cluster) = mock();
+    let (writer, _deliveries) = open(&cluster);
+    let (there, nowhere) = (mock.bootstrap_servers(), "127.0.0.1:1");
+    mock.partition_leader("t", 0, None).unwrap();
+    writer.write(Ticket(0), outgoing("t", 0, b"x"));
+    assert!(!writer.shared.is_blind(&there), "one partition without a leader");
+    writer.shared.blind();
+    assert!(!writer.shared.is_blind(nowhere), "nobody is answered");
+    assert!(writer.shared.is_blind(&there));
+}
+
 #[test]
 fn a_writer_whose_thread_is_gone_is_known_to_be_dead() {
     let (_mock, cluster) = mock();
