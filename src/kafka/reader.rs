@@ -186,6 +186,7 @@ impl JournalReader {
     /// That spends the consumer, not the member: everything is given up as lost, and it joins again under its name.
     fn fault(&mut self, fault: Fault) -> ReaderItem {
         if fault.kind != FaultKind::Fatal {
+            self.stranded.unheard |= self.announced.is_empty() && self.look_ups.is_empty();
             return of_all(fault);
         }
         self.spend();
@@ -194,11 +195,11 @@ impl JournalReader {
         of_all(Fault::new(FaultKind::Passing, text))
     }
 
-    /// Looks, once a second or so, whether this member is stranded: it lost its partitions, and Kafka, by what its owner's other clients
-    /// hear of it, has answered for a while without giving any back. Then it joins anew.
+    /// Looks, once a second or so, whether this member is stranded: it lost its partitions, or had none and a fault, and Kafka, by what its
+    /// owner's other clients hear of it, has answered for a while without a word of its group. Then it joins anew.
     pub fn look(&mut self, kafka_answers: bool) {
         if self.stranded.is_over(instant(), kafka_answers) {
-            tracing::warn!(target: "kafka", "Kafka answers, and the group has given no partition back: joining it anew");
+            tracing::warn!(target: "kafka", "Kafka answers, and this member hears nothing of its group: joining it anew");
             self.spend();
         }
     }
@@ -388,7 +389,10 @@ impl JournalReader {
             let Some(change) = self.consumer.context().next() else { break };
             match change {
                 Change::Failed(fault) => return Some(of_all(fault)),
-                Change::Assign(partitions) if partitions.is_empty() => return Some(ReaderItem::Joined),
+                Change::Assign(partitions) if partitions.is_empty() => {
+                    self.stranded.unheard = false;
+                    return Some(ReaderItem::Joined);
+                }
                 Change::Assign(partitions) => {
                     self.stranded = Stranded::new();
                     for partition in partitions {

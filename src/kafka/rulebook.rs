@@ -18,13 +18,17 @@ use rdkafka::{ClientContext, Offset, Statistics, TopicPartitionList};
 
 use super::cluster::{Cluster, Logged, log_line};
 use super::fault::{Fault, FaultKind};
-use super::handle::Handle;
+use super::handle::{self, Handle};
 use super::topics::TopicNames;
 
 /// How soon a reader that is dropped stops.
 const TURN: Duration = Duration::from_millis(100);
 /// How long after a fault the end is asked for anew.
 const ASK_ANEW: Duration = Duration::from_secs(1);
+
+/// A consumer that has faults and is answered nothing for so long is replaced: it may have lost sight of Kafka (docs/TRAPS.md). In an outage that
+/// costs a client now and then.
+const REPLACED_AFTER: Duration = Duration::from_secs(10);
 
 /// What a [`RulebookReader`] hands over, in the order of the topic.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,8 +70,7 @@ impl RulebookReader {
     ) -> Result<Self, Fault> {
         let topic = names.rulebook();
         let doing = format!("reading {topic}");
-        let consumer = consumer(cluster, &doing)?;
-        let mut reading = Reading { consumer, topic, next: Offset::Beginning, ask_at: None, is_over: false };
+        let mut reading = Reading::new(cluster, topic, consumer(cluster, &doing)?, Offset::Beginning);
         reading.assign().map_err(|error| Fault::of(&error, &doing))?;
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
@@ -115,15 +118,22 @@ fn consumer(cluster: &Cluster, doing: &str) -> Result<Handle<BaseConsumer<Logged
 
 /// How far the reader has come.
 struct Reading {
-    consumer: Handle<BaseConsumer<Logged>>,
+    cluster: Cluster,
     topic: Arc<str>,
+    consumer: Handle<BaseConsumer<Logged>>,
     next: Offset,
     /// When to ask for the end anew; none while no fault has come since the last.
     ask_at: Option<Instant>,
+    /// When to replace the consumer; none while it is answered.
+    replace_at: Option<Instant>,
     is_over: bool,
 }
 
 impl Reading {
+    fn new(cluster: &Cluster, topic: Arc<str>, consumer: Handle<BaseConsumer<Logged>>, next: Offset) -> Self {
+        Self { cluster: cluster.clone(), topic, consumer, next, ask_at: None, replace_at: None, is_over: false }
+    }
+
     /// (Re)begins at the next entry.
     fn assign(&self) -> Result<(), KafkaError> {
         let mut list = TopicPartitionList::new();
@@ -131,17 +141,34 @@ impl Reading {
         self.consumer.assign(&list)
     }
 
+    /// A new consumer goes on where this one is.
+    fn replace(&mut self, doing: &str) -> Result<(), Fault> {
+        let spent = std::mem::replace(&mut self.consumer, consumer(&self.cluster, doing)?);
+        drop(handle::close(spent));
+        (self.ask_at, self.replace_at) = (Some(instant()), Some(instant() + REPLACED_AFTER));
+        Ok(())
+    }
+
     fn next_item(&mut self, doing: &str) -> Option<RulebookItem> {
         if self.is_over {
             drop(self.consumer.poll(TURN));
             return None;
+        }
+        if self.replace_at.take_if(|at| *at <= instant()).is_some()
+            && let Err(fault) = self.replace(doing)
+        {
+            return Some(self.faulty(fault));
         }
         if self.ask_at.take_if(|at| *at <= instant()).is_some()
             && let Err(error) = self.assign()
         {
             return Some(self.faulty(Fault::of(&error, doing)));
         }
-        Some(match self.consumer.poll(TURN)? {
+        let polled = self.consumer.poll(TURN)?;
+        if matches!(polled, Ok(_) | Err(KafkaError::PartitionEOF(_))) {
+            self.replace_at = None;
+        }
+        Some(match polled {
             Ok(message) => {
                 self.next = Offset::Offset(message.offset() + 1);
                 RulebookItem::Entry {
@@ -163,6 +190,7 @@ impl Reading {
     /// word again, with the first fetch that is answered.
     fn faulty(&mut self, fault: Fault) -> RulebookItem {
         self.ask_at.get_or_insert_with(|| instant() + ASK_ANEW);
+        self.replace_at.get_or_insert_with(|| instant() + REPLACED_AFTER);
         RulebookItem::Fault(fault)
     }
 }
@@ -362,7 +390,7 @@ mod tests {
         mock.create_topic(&names.rulebook(), 1, 1).unwrap();
         let cluster = Cluster::embedded(&mock.bootstrap_servers());
         let consumer = consumer(&cluster, "reading").unwrap();
-        let mut reading = Reading { consumer, topic: names.rulebook(), next: Offset::Offset(2), ask_at: None, is_over: false };
+        let mut reading = Reading::new(&cluster, names.rulebook(), consumer, Offset::Offset(2));
         reading.assign().unwrap();
         assert_eq!((0..100).find_map(|_| reading.next_item("reading")), Some(RulebookItem::Anew));
         let entries = || Ok::<_, ApplyFault>((0..5).map(|n| (format!("device/dev-{n}"), None)).collect());
@@ -389,5 +417,25 @@ mod tests {
         wait(|item| matches!(item, RulebookItem::Fault(_)));
         mock.broker_up(1).unwrap();
         wait(|item| *item == RulebookItem::End);
+    }
+    /// After an outage librdkafka had forgotten every broker: what was applied later was never read.
+    #[test]
+    fn a_consumer_that_has_lost_sight_of_kafka_is_replaced() {
+        let mock = crate::kafka::mock(1);
+        let names = TopicNames::new("lonewatch");
+        mock.create_topic(&names.rulebook(), 1, 1).unwrap();
+        let nowhere = consumer(&Cluster::embedded("127.0.0.1:1"), "reading").unwrap();
+        let cluster = Cluster::embedded(&mock.bootstrap_servers());
+        let mut reading = Reading::new(&cluster, names.rulebook(), nowhere, Offset::Beginning);
+        reading.assign().unwrap();
+        let wait = |reading: &mut Reading, wanted: fn(&RulebookItem) -> bool| {
+            let deadline = instant() + 3 * REPLACED_AFTER;
+            while !reading.next_item("reading").as_ref().is_some_and(wanted) {
+                assert!(instant() < deadline);
+            }
+        };
+        wait(&mut reading, |item| matches!(item, RulebookItem::Fault(_)));
+        wait(&mut reading, |item| *item == RulebookItem::End);
+        assert_eq!(reading.replace_at, None, "it is answered");
     }
 }

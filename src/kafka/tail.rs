@@ -4,6 +4,7 @@ use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
+use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::KafkaError;
 use rdkafka::message::Message as _;
@@ -12,7 +13,7 @@ use rdkafka::{Offset, TopicPartitionList};
 
 use super::cluster::{Cluster, Logged};
 use super::fault::{Fault, FaultKind};
-use super::handle::Handle;
+use super::handle::{self, Handle};
 
 /// How long the bounds of one partition may take.
 const BOUNDS_WITHIN: Duration = Duration::from_secs(5);
@@ -62,8 +63,11 @@ pub enum TailItem {
 
 /// Reads all partitions of one topic; see the module.
 pub struct TopicTail {
+    config: ClientConfig,
     consumer: Handle<BaseConsumer<Logged>>,
     topic: String,
+    /// Where to begin in a partition of which nothing is known.
+    start: Offset,
     behind: BTreeSet<u32>,
     /// Of each partition, the offset that is read next, as far as it is known.
     next: BTreeMap<i32, Option<i64>>,
@@ -86,24 +90,30 @@ impl TopicTail {
             .set("isolation.level", "read_committed")
             .set("fetch.wait.max.ms", "50")
             .set("topic.metadata.refresh.interval.ms", "5000");
-        let consumer: Handle<BaseConsumer<Logged>> =
-            Handle::open(&config, Logged).map_err(|error| Fault::of(&error, &doing()))?;
+        let consumer = consumer(&config).map_err(|error| Fault::of(&error, &doing()))?;
         let partitions = partitions(&consumer, topic, within).map_err(|error| Fault::of(&error, &doing()))?;
         if partitions.is_empty() {
             return Err(Fault::new(FaultKind::Lasting, format!("{}: no such Kafka topic (`lonewatch topics create`)", doing())));
         }
-        let offset = match start {
+        let start = match start {
             StartAt::Beginning => Offset::Beginning,
             StartAt::End => Offset::End,
         };
-        let mut list = TopicPartitionList::new();
-        for partition in &partitions {
-            list.add_partition_offset(topic, *partition, offset).map_err(|error| Fault::of(&error, &doing()))?;
-        }
-        consumer.assign(&list).map_err(|error| Fault::of(&error, &doing()))?;
         let behind = partitions.iter().map(|partition| number(*partition)).collect();
         let next = partitions.into_iter().map(|partition| (partition, None)).collect();
-        Ok(Self { consumer, topic: topic.to_owned(), behind, next, lost: false, look_at: instant() + LOOK })
+        let look_at = instant() + LOOK;
+        let tail = Self { config, consumer, topic: topic.to_owned(), start, behind, next, lost: false, look_at };
+        tail.assign(&tail.consumer).map_err(|error| Fault::of(&error, &doing()))?;
+        Ok(tail)
+    }
+
+    /// Has this consumer read what was not read yet.
+    fn assign(&self, consumer: &BaseConsumer<Logged>) -> Result<(), KafkaError> {
+        let mut list = TopicPartitionList::new();
+        for (partition, next) in &self.next {
+            list.add_partition_offset(&self.topic, *partition, next.map_or(self.start, Offset::Offset))?;
+        }
+        consumer.assign(&list)
     }
 
     /// The next thing, waited for up to `timeout`.
@@ -111,12 +121,11 @@ impl TopicTail {
         if self.lost {
             return self.begin_anew();
         }
-        let Some(polled) = self.consumer.poll(timeout) else {
-            let changed = self.look_at <= instant() && self.has_other_partitions();
-            return if changed { self.begin_anew() } else { TailItem::Idle };
-        };
-        match polled {
-            Ok(message) => {
+        let is_due = self.look_at <= instant();
+        match self.consumer.poll(timeout) {
+            None if is_due => self.look(),
+            None => TailItem::Idle,
+            Some(Ok(message)) => {
                 self.next.insert(message.partition(), Some(message.offset() + 1));
                 TailItem::Record {
                     partition: number(message.partition()),
@@ -126,7 +135,7 @@ impl TopicTail {
                     payload: message.payload().map(<[u8]>::to_vec),
                 }
             }
-            Err(KafkaError::PartitionEOF(partition)) => {
+            Some(Err(KafkaError::PartitionEOF(partition))) => {
                 if self.next.get(&partition).is_none_or(Option::is_none) {
                     let bounds = self.consumer.fetch_watermarks(&self.topic, partition, BOUNDS_WITHIN);
                     self.next.insert(partition, bounds.ok().map(|(_, end)| end));
@@ -136,8 +145,9 @@ impl TopicTail {
                 TailItem::End { partition }
             }
             // librdkafka stops to read the partition then, and does not say which it is.
-            Err(error) if error.rdkafka_error_code() == Some(Code::AutoOffsetReset) => self.begin_anew(),
-            Err(error) => self.fault(&error),
+            Some(Err(error)) if error.rdkafka_error_code() == Some(Code::AutoOffsetReset) => self.begin_anew(),
+            Some(Err(_)) if is_due => self.look(),
+            Some(Err(error)) => self.fault(&error),
         }
     }
 
@@ -182,11 +192,23 @@ impl TopicTail {
         self.consumer.assign(&list)
     }
 
-    /// Whether the topic has other partitions than those that are read. One that is gone has none: reading says so.
-    fn has_other_partitions(&mut self) -> bool {
+    /// Looks whether the topic has other partitions than those that are read. One that is gone has none: reading says so.
+    fn look(&mut self) -> TailItem {
         self.look_at = instant() + LOOK;
-        let there = partitions(&self.consumer, &self.topic, LOOK_WITHIN);
-        there.is_ok_and(|there| !there.is_empty() && !there.iter().eq(self.next.keys()))
+        match partitions(&self.consumer, &self.topic, LOOK_WITHIN) {
+            Ok(there) if !there.is_empty() && !there.iter().eq(self.next.keys()) => self.begin_anew(),
+            Ok(_) => TailItem::Idle,
+            Err(_) => self.replace().map_or_else(|error| self.fault(&error), |()| TailItem::Idle),
+        }
+    }
+
+    /// A new consumer goes on where this one is: in an outage neither is answered, and after one this may have lost sight of Kafka
+    /// (docs/TRAPS.md).
+    fn replace(&mut self) -> Result<(), KafkaError> {
+        let fresh = consumer(&self.config)?;
+        self.assign(&fresh)?;
+        drop(handle::close(std::mem::replace(&mut self.consumer, fresh)));
+        Ok(())
     }
 
     /// Whether the end of every partition has been met once.
@@ -205,6 +227,10 @@ impl TopicTail {
     }
 }
 
+fn consumer(config: &ClientConfig) -> Result<Handle<BaseConsumer<Logged>>, KafkaError> {
+    Handle::open(config, Logged)
+}
+
 /// The topic's partitions, in order; none where there is no such topic.
 fn partitions(consumer: &BaseConsumer<Logged>, topic: &str, within: Duration) -> Result<Vec<i32>, KafkaError> {
     let metadata = consumer.fetch_metadata(Some(topic), within)?;
@@ -221,4 +247,46 @@ fn number(partition: i32) -> u32 {
 #[allow(clippy::disallowed_methods, reason = "a wait is measured on the monotonic clock")]
 fn instant() -> Instant {
     Instant::now()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::journal::PartitionCount;
+    use crate::kafka::{Keep, Outgoing, Ticket, Urgency, Writer};
+
+    const WITHIN: Duration = Duration::from_secs(20);
+
+    /// After an outage librdkafka had forgotten every broker: whoever followed the alerts saw none any more.
+    #[test]
+    fn a_consumer_that_has_lost_sight_of_kafka_is_replaced_and_reads_on() {
+        let mock = crate::kafka::mock(1);
+        mock.create_topic("t", 1, 1).unwrap();
+        let cluster = Cluster::embedded(&mock.bootstrap_servers());
+        let (writer, _deliveries) = Writer::open(&cluster, "w", Urgency::Duress, PartitionCount::new(1).unwrap()).unwrap();
+        let write = |n: u64| {
+            let payload = n.to_string().into_bytes();
+            let outgoing = Outgoing { topic: "t".into(), partition: None, key: "k".into(), payload, keep: Keep::Always };
+            writer.write(Ticket(n), outgoing);
+            assert!(writer.flush(WITHIN));
+        };
+        let mut tail = TopicTail::open(&cluster, "t", StartAt::Beginning, WITHIN).unwrap();
+        let next = |tail: &mut TopicTail| {
+            let deadline = instant() + WITHIN;
+            loop {
+                match tail.poll(Duration::from_millis(100)) {
+                    TailItem::Record { payload, .. } => return String::from_utf8(payload.unwrap()).unwrap(),
+                    TailItem::Anew => panic!("the topic is the same"),
+                    TailItem::End { .. } | TailItem::Idle | TailItem::Fault(_) => assert!(instant() < deadline),
+                }
+            }
+        };
+        write(0);
+        assert_eq!(next(&mut tail), "0");
+        let mut nowhere = tail.config.clone();
+        nowhere.set("bootstrap.servers", "127.0.0.1:1");
+        (tail.consumer, tail.look_at) = (consumer(&nowhere).unwrap(), instant());
+        write(1);
+        assert_eq!(next(&mut tail), "1");
+    }
 }

@@ -87,6 +87,11 @@ impl LookUps {
         self.wanted.into_keys()
     }
 
+    /// Whether no answer is wanted.
+    pub(super) fn is_empty(&self) -> bool {
+        self.wanted.is_empty()
+    }
+
     /// Whether an answer may come at any moment.
     pub(super) fn are_under_way(&self) -> bool {
         !self.under_way.is_empty()

@@ -216,6 +216,35 @@ fn whoever_lost_all_and_gets_nothing_back_from_a_kafka_that_answers_joins_anew()
     assert_eq!(over, [127, 142, 171], "Kafka is away until 120, and each wait is twice as long");
 }
 
+/// A spare that has lost sight of Kafka would take nothing over, and nothing would show it.
+#[test]
+fn a_spare_that_has_a_fault_and_hears_nothing_of_its_group_is_stranded_too() {
+    let journal = Journal::new(1, 1);
+    let mut owner = journal.reader("d-0");
+    assert_eq!(assigned(&mut owner).0, 0);
+    let mut spare = journal.reader("d-1");
+    let until_joined = |owner: &mut JournalReader, spare: &mut JournalReader| {
+        let began = instant();
+        while spare.poll(SHORT) != ReaderItem::Joined {
+            owner.poll(SHORT);
+            assert!(began.elapsed() < WITHIN, "no word of the group");
+        }
+    };
+    until_joined(&mut owner, &mut spare);
+    let is_over = |reader: &mut JournalReader| {
+        let began = instant();
+        (0..10).any(|second| reader.stranded.is_over(began + Duration::from_secs(second), true))
+    };
+    for reader in [&mut *owner, &mut *spare] {
+        assert!(!is_over(reader));
+        reader.fault(Fault::new(FaultKind::Passing, "all brokers are down"));
+    }
+    assert_eq!((is_over(&mut owner), is_over(&mut spare)), (false, true), "what an owner loses is told");
+    spare.spend();
+    until_joined(&mut owner, &mut spare);
+    assert!(!is_over(&mut spare), "it has heard of its group");
+}
+
 #[test]
 fn a_partition_whose_leader_does_not_answer_slows_no_other() {
     let journal = Journal::new(2, 2);

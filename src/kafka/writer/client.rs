@@ -73,6 +73,8 @@ struct State {
     /// Counts producers; answers of an earlier one are not heard.
     generation: u64,
     spent: bool,
+    /// Set when the producer says that it has no broker, until somebody looks.
+    had_no_broker: bool,
     closed: bool,
     trouble: Option<Fault>,
     drift: Drift,
@@ -127,6 +129,7 @@ impl Shared {
             producer: None,
             generation: 0,
             spent: false,
+            had_no_broker: false,
             closed: false,
             trouble: None,
             drift: Drift::default(),
@@ -165,12 +168,14 @@ impl Shared {
         state.queues.silent_since().map(|(since, _)| instant().saturating_duration_since(since))
     }
 
-    /// A look at the producer, begun because Kafka has settled nothing of a partition for too long.
+    /// A look at the producer, begun because it had no broker for a moment, or because Kafka has settled nothing of a partition for too long.
     fn look(&self) -> Option<Look> {
-        let state = self.lock();
-        let (since, topic) = state.queues.silent_since()?;
-        let is_silent = instant().saturating_duration_since(since) >= SILENT && !state.spent;
-        is_silent.then(|| Some(Look::begin(&self.config, topic, state.producer.clone()?)))?
+        let mut state = self.lock();
+        let silent = state.queues.silent_since().filter(|(since, _)| instant().saturating_duration_since(*since) >= SILENT);
+        let topic = silent.map(|(_, topic)| topic).or_else(|| state.queues.topic().filter(|_| state.had_no_broker)).cloned()?;
+        state.had_no_broker = false;
+        let producer = state.producer.clone().filter(|_| !state.spent)?;
+        Some(Look::begin(&self.config, &topic, producer))
     }
 
     /// The producer is of no use any more.
@@ -263,6 +268,7 @@ impl Shared {
         let fault =
             Fault::new(error.rdkafka_error_code().map_or(FaultKind::Passing, kind_of_code), format!("{error} ({reason})"));
         state.spent |= fault.kind == FaultKind::Fatal;
+        state.had_no_broker |= error.rdkafka_error_code() == Some(Code::AllBrokersDown);
         // Once for each trouble: librdkafka repeats itself every second of an outage.
         if state.trouble.is_none() || fault.kind == FaultKind::Fatal {
             tracing::warn!(target: "kafka", kind = fault.kind.as_str(), "producer: {fault}");

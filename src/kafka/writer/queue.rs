@@ -241,6 +241,11 @@ impl Queues {
         self.topics.iter().filter_map(of_topic).min()
     }
 
+    /// A topic that was written to.
+    pub(super) fn topic(&self) -> Option<&Arc<str>> {
+        self.topics.keys().next()
+    }
+
     /// Topics that refuse what is written there, and why.
     pub(super) fn refusing(&self, now: Instant) -> Vec<(Arc<str>, RefusedReason)> {
         let why = |queues: &BTreeMap<u32, Queue>| queues.values().find_map(|queue| queue.refuses(now));

@@ -494,6 +494,16 @@ fn a_producer_that_has_lost_sight_of_kafka_is_replaced() {
 }
 
 #[test]
+fn a_producer_that_loses_sight_while_nothing_waits_is_replaced_before_the_next_press() {
+    let (_mock, cluster) = mock();
+    let (writer, _deliveries) = open(&cluster);
+    writer.write(Ticket(0), outgoing("t", 0, b"x"));
+    assert!(writer.flush(WITHIN));
+    writer.shared.blind();
+    wait_until(|| writer.shared.generation() == 1);
+}
+
+#[test]
 fn only_who_does_not_see_a_kafka_that_answers_is_blind() {
     let (mock, cluster) = mock();
     let (writer, _deliveries) = open(&cluster);
