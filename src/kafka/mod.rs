@@ -9,6 +9,8 @@ mod examine;
 mod fault;
 mod handle;
 mod reader;
+#[cfg(test)]
+mod relay;
 mod rulebook;
 mod tail;
 mod topics;

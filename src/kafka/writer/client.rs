@@ -382,6 +382,12 @@ impl Shared {
         state.producer = Some(Arc::new(Handle::open(&config, answers).unwrap()));
     }
 
+    /// Has the producer ask which brokers there are.
+    pub(super) fn ask_for_brokers(&self, within: Duration) {
+        let producer = self.lock().producer.clone().unwrap();
+        producer.client().fetch_metadata(None, within).unwrap();
+    }
+
     /// What a look at the producer shows, with the Kafka of this address.
     pub(super) fn is_blind(&self, brokers: &str) -> bool {
         let mut config = self.config.clone();
