@@ -1,6 +1,7 @@
 //! The alerts topic as a test looks at it: alerts among heartbeats, by id and revision, and who else has read how far.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::time::Duration;
 
 use lonewatch::limits;
@@ -100,7 +101,22 @@ impl Follower {
     /// Waits until the alerts read so far are as wanted, and gives what the look found.
     #[track_caller]
     pub fn wait_alerts<T>(&self, deadline: Duration, what: &str, look: impl Fn(&[SeenAlert]) -> Option<T>) -> T {
-        wait_for(deadline, what, || self.with_alerts(|alerts| look(alerts).ok_or_else(|| outline(alerts))))
+        wait_for(deadline, what, || {
+            let found = self.with_alerts(|alerts| look(alerts).ok_or_else(|| outline(alerts)));
+            found.map_err(|seen| Unseen { follower: self, seen })
+        })
+    }
+}
+
+/// What was seen instead. The topic is read anew for it only when it is told, at a failure.
+struct Unseen<'a> {
+    follower: &'a Follower,
+    seen: String,
+}
+
+impl fmt::Display for Unseen<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}\n{}", self.seen, self.follower.standing())
     }
 }
 

@@ -52,8 +52,12 @@ const RECORD_FORMAT: &str = "%p %o %T %K %S\\n%k%s";
 /// Everything that a Kafka topic holds now, partition by partition in order.
 #[track_caller]
 pub fn consume(kafka: &Kafka, kafka_topic: &str) -> Vec<KafkaRecord> {
-    let bootstrap = kafka.bootstrap();
-    let arguments = ["-C", "-b", &bootstrap, "-t", kafka_topic, "-o", "beginning", "-e", "-q", "-f", RECORD_FORMAT];
+    consume_at(&kafka.bootstrap(), kafka_topic)
+}
+
+#[track_caller]
+fn consume_at(bootstrap: &str, kafka_topic: &str) -> Vec<KafkaRecord> {
+    let arguments = ["-C", "-b", bootstrap, "-t", kafka_topic, "-o", "beginning", "-e", "-q", "-f", RECORD_FORMAT];
     let mut records = parse_records(&run_tool("kcat", &arguments, b"", TOOL_DEADLINE)).0;
     records.sort_by_key(|record| (record.partition, record.offset));
     records
@@ -106,6 +110,8 @@ fn parse_record(bytes: &[u8]) -> Option<(KafkaRecord, usize)> {
 /// A kcat that goes on reading a Kafka topic from its beginning.
 pub struct Follower {
     tool: Guarded,
+    bootstrap: String,
+    topic: String,
     read: Mutex<Read>,
 }
 
@@ -129,7 +135,13 @@ impl Follower {
             // A broker that is back is asked within a second, not within 10.
             command.args(arguments).args(["-X", "fetch.wait.max.ms=10", "-X", "reconnect.backoff.max.ms=1000"]);
         });
-        Self { tool, read: Mutex::default() }
+        Self { tool, bootstrap, topic: kafka_topic.to_owned(), read: Mutex::default() }
+    }
+
+    /// How many records it has read, and how many another kcat reads: for a failure, whether it has stood still.
+    pub fn standing(&self) -> String {
+        let read = self.records().len();
+        format!("{read} records read, {} are there; {}", consume_at(&self.bootstrap, &self.topic).len(), self.tool.tail())
     }
 
     /// What it has read so far, in the order of its reading.
