@@ -320,13 +320,17 @@ impl Shared {
         state.generation = generation;
         state.spent = false;
         state.queues.send_all_again(instant());
-        tracing::warn!(target: "kafka", pending = state.queues.pending(), "the producer was spent: a new one sends what is unacknowledged");
+        tracing::warn!(target: "kafka", client = self.client_id(), pending = state.queues.pending(), "the producer was spent: a new one sends what is unacknowledged");
         // At once: a press may be among it.
         self.release(&mut state);
         drop(state);
         // It calls back for all that was purged, and takes its time: nobody waits for it.
         drop(spent.map(handle::close));
         Ok(())
+    }
+
+    fn client_id(&self) -> &str {
+        self.config.get("client.id").unwrap_or_default()
     }
 
     fn is_spent(&self) -> bool {
@@ -348,7 +352,7 @@ fn serve(shared: &Arc<Shared>) {
     let mut look = None::<Look>;
     while shared.turn() {
         if look.as_mut().is_some_and(Look::shows_blindness) {
-            tracing::warn!(target: "kafka", "Kafka answers a new client, and not this producer");
+            tracing::warn!(target: "kafka", client = shared.client_id(), "Kafka answers a new client, and not this producer");
             shared.spend();
         }
         if look.as_ref().is_none_or(Look::is_over) {
