@@ -186,7 +186,6 @@ impl JournalReader {
     /// That spends the consumer, not the member: everything is given up as lost, and it joins again under its name.
     fn fault(&mut self, fault: Fault) -> ReaderItem {
         if fault.kind != FaultKind::Fatal {
-            self.stranded.unheard |= self.announced.is_empty() && self.look_ups.is_empty();
             return of_all(fault);
         }
         self.spend();
@@ -195,8 +194,13 @@ impl JournalReader {
         of_all(Fault::new(FaultKind::Passing, text))
     }
 
-    /// Looks, once a second or so, whether this member is stranded: it lost its partitions, or had none and a fault, and Kafka, by what its
-    /// owner's other clients hear of it, has answered for a while without a word of its group. Then it joins anew.
+    /// There was no broker for a moment. What an owner loses by that is told; of a spare it shows only in what it hears of its group.
+    fn had_no_broker(&mut self) {
+        self.stranded.unheard |= self.announced.is_empty() && self.look_ups.is_empty();
+    }
+
+    /// Looks, once a second or so, whether this member is stranded: it lost its partitions, or had neither any nor a broker, and Kafka, by
+    /// what its owner's other clients hear of it, has answered for a while without a word of its group. Then it joins anew.
     pub fn look(&mut self, kafka_answers: bool) {
         if self.stranded.is_over(instant(), kafka_answers) {
             tracing::warn!(target: "kafka", "Kafka answers, and this member hears nothing of its group: joining it anew");
@@ -236,11 +240,11 @@ impl JournalReader {
         let message = match self.consumer.poll(timeout)? {
             Ok(message) => message,
             Err(error) => {
-                if error.rdkafka_error_code() == Some(Code::AutoOffsetReset) {
+                match error.rdkafka_error_code() {
                     // It does not say which one.
-                    for partition in self.announced.keys() {
-                        self.look_ups.ask(*partition);
-                    }
+                    Some(Code::AutoOffsetReset) => self.announced.keys().for_each(|partition| self.look_ups.ask(*partition)),
+                    Some(Code::AllBrokersDown) => self.had_no_broker(),
+                    _other => {}
                 }
                 return Some(self.fault(Fault::of(&error, &format!("reading {}", self.topic))));
             }

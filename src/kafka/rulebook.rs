@@ -418,6 +418,7 @@ mod tests {
         mock.broker_up(1).unwrap();
         wait(|item| *item == RulebookItem::End);
     }
+
     /// After an outage librdkafka had forgotten every broker: what was applied later was never read.
     #[test]
     fn a_consumer_that_has_lost_sight_of_kafka_is_replaced() {

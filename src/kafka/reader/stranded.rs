@@ -10,7 +10,7 @@ use crate::limits;
 pub(super) struct Stranded {
     /// Set while partitions are lost and none has come back.
     pub(super) lost: bool,
-    /// Set while a spare has had a fault, and no word of its group since.
+    /// Set while a spare has had no broker, and no word of its group since.
     pub(super) unheard: bool,
     /// Since when Kafka has answered all the time.
     answers_since: Option<Instant>,

@@ -218,7 +218,7 @@ fn whoever_lost_all_and_gets_nothing_back_from_a_kafka_that_answers_joins_anew()
 
 /// A spare that has lost sight of Kafka would take nothing over, and nothing would show it.
 #[test]
-fn a_spare_that_has_a_fault_and_hears_nothing_of_its_group_is_stranded_too() {
+fn a_spare_that_had_no_broker_and_hears_nothing_of_its_group_is_stranded_too() {
     let journal = Journal::new(1, 1);
     let mut owner = journal.reader("d-0");
     assert_eq!(assigned(&mut owner).0, 0);
@@ -237,12 +237,17 @@ fn a_spare_that_has_a_fault_and_hears_nothing_of_its_group_is_stranded_too() {
     };
     for reader in [&mut *owner, &mut *spare] {
         assert!(!is_over(reader));
-        reader.fault(Fault::new(FaultKind::Passing, "all brokers are down"));
+        reader.had_no_broker();
     }
     assert_eq!((is_over(&mut owner), is_over(&mut spare)), (false, true), "what an owner loses is told");
     spare.spend();
     until_joined(&mut owner, &mut spare);
     assert!(!is_over(&mut spare), "it has heard of its group");
+    let (mut nowhere, began) = (reader(&Cluster::embedded("127.0.0.1:1")), instant());
+    while !nowhere.stranded.unheard {
+        nowhere.poll(SHORT);
+        assert!(began.elapsed() < WITHIN, "no word that there is no broker");
+    }
 }
 
 #[test]
