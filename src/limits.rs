@@ -276,8 +276,8 @@ pub const WRITER_INVALID_TRIES: u32 = 3;
 /// A writer whose records wait while Kafka acknowledges nothing for this long says that it is not ready. Ordinary acknowledgements
 /// take milliseconds; a change of leader takes a few seconds.
 pub const KAFKA_SILENT_MILLIS: i64 = 5 * SECOND_MILLIS;
-/// A client that has no answer of Kafka for this long, while Kafka answers a new one, has lost sight of it. Longer than it waits before it
-/// connects again: 1 s, by our own settings.
+/// A client that finds no broker for this long, while Kafka answers a new one, has lost sight of it. Longer than it waits before it connects
+/// again: 1 s, by our own settings.
 pub const KAFKA_SIGHT_MILLIS: u64 = 3_000;
 /// `check` asks whether it may write with a record that is larger than its topic allows, up to this: more is not worth the bytes.
 pub const CHECK_RECORD_BYTES_MAX: usize = 16 * 1024 * 1024;

@@ -1,4 +1,5 @@
-//! A relay before an embedded Kafka, for tests: it can make that name no broker, as Kafka does while all of them come back from an outage.
+//! A relay before an embedded Kafka, for tests: it can make that name no broker, as Kafka does while all of them come back from an outage, and
+//! hold the answers that name them.
 //!
 //! Of Kafka's protocol it knows frames (length, then for a request api key, version and correlation id, for an answer correlation id), and the
 //! head of the answer `Metadata`, versions 3 to 8: throttle time, brokers (id, host, port, rack). <https://kafka.apache.org/protocol>
@@ -49,9 +50,14 @@ impl Relay {
         format!("127.0.0.1:{}", self.port)
     }
 
-    /// From now on no broker is named; the first so many such answers of a connection come all at once.
-    pub(crate) fn name_none(&self, gathered: usize) {
-        *self.fence.lock().unwrap() = Fence { is_up: true, gathered };
+    /// From now on no broker is named.
+    pub(crate) fn name_none(&self) {
+        self.fence.lock().unwrap().is_up = true;
+    }
+
+    /// The next so many answers of a connection that tell of brokers come all at once.
+    pub(crate) fn hold(&self, gathered: usize) {
+        self.fence.lock().unwrap().gathered = gathered;
     }
 
     /// Brokers are named again.

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use rdkafka::client::Client;
 use rdkafka::config::ClientConfig;
 use rdkafka::producer::Producer as _;
-use rdkafka::types::RDKafkaType;
+use rdkafka::types::{RDKafkaErrorCode as Code, RDKafkaType};
 
 use super::client::{Producer, instant};
 use crate::kafka::cluster::Logged;
@@ -34,7 +34,7 @@ impl Look {
     /// Begins to ask Kafka about `topic`: first a new client of this `config`, then the producer.
     pub(super) fn begin(config: &ClientConfig, topic: &str, producer: Arc<Producer>) -> Self {
         let (config, topic) = (config.clone(), topic.to_owned());
-        let look = move || kafka_answers(&config, &topic) && producer.client().fetch_metadata(Some(&topic), SIGHT).is_err();
+        let look = move || kafka_answers(&config, &topic) && has_no_broker(&producer, &topic);
         let thread = std::thread::Builder::new().name("kafka-sight".to_owned()).spawn(look);
         if let Err(fault) = &thread {
             tracing::warn!(target: "kafka", %fault, "cannot look whether a producer sees Kafka");
@@ -52,6 +52,12 @@ impl Look {
     pub(super) fn is_over(&self) -> bool {
         self.thread.is_none() && instant().saturating_duration_since(self.began) >= ANSWER
     }
+}
+
+/// Whether the producer finds nobody to ask. An answer that is only late may stand behind its own records: nothing is gained by a new one.
+fn has_no_broker(producer: &Producer, topic: &str) -> bool {
+    let told = producer.client().fetch_metadata(Some(topic), SIGHT);
+    told.is_err_and(|error| error.rdkafka_error_code() == Some(Code::BrokerTransportFailure))
 }
 
 /// Whether Kafka tells a new client of a broker.

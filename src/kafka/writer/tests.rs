@@ -493,7 +493,8 @@ fn a_producer_that_has_lost_sight_of_kafka_is_replaced() {
     let (writer, mut deliveries) = open(&Cluster::embedded(&relay.brokers()));
     writer.write(Ticket(0), outgoing("t", 0, b"0"));
     assert!(writer.flush(WITHIN));
-    relay.name_none(AT_ONCE);
+    relay.name_none();
+    relay.hold(AT_ONCE);
     std::thread::scope(|scope| {
         for _ in 0..AT_ONCE {
             scope.spawn(|| writer.shared.ask_for_brokers(WITHIN));
@@ -527,6 +528,12 @@ fn only_who_does_not_see_a_kafka_that_answers_is_blind() {
     mock.partition_leader("t", 0, None).unwrap();
     writer.write(Ticket(0), outgoing("t", 0, b"x"));
     assert!(!writer.shared.is_blind(&there), "one partition without a leader");
+    let relay = Relay::start(&mock);
+    let (slow, _deliveries) = open(&Cluster::embedded(&relay.brokers()));
+    slow.write(Ticket(0), outgoing("t", 1, b"x"));
+    assert!(slow.flush(WITHIN));
+    relay.hold(2);
+    assert!(!slow.shared.is_blind(&there), "its answer is late");
     writer.shared.blind();
     assert!(writer.shared.is_blind(&there));
     writer.shared.blind();
