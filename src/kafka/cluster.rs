@@ -5,7 +5,7 @@ use std::fmt;
 
 use rdkafka::client::Client;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::types::RDKafkaType;
 use rdkafka::{ClientContext, Statistics};
 
@@ -56,12 +56,8 @@ impl Cluster {
     /// # Errors
     /// A lasting [`Fault`] that names the property: no waiting helps.
     pub fn try_options(&self) -> Result<(), Fault> {
-        let config = self.client("lonewatch-options");
-        config
-            .create_native_config()
-            .and_then(|native| Client::new(&config, native, RDKafkaType::RD_KAFKA_PRODUCER, Logged))
-            .map(|client| drop(Handle::new(client)))
-            .map_err(|error| Fault::of(&error, "kafka.options"))
+        let opened = bare_client(&self.client("lonewatch-options"));
+        opened.map(drop).map_err(|error| Fault::of(&error, "kafka.options"))
     }
 
     /// What all clients share. The reconnect and connection times are a tenth of librdkafka's: a press waits for them.
@@ -97,6 +93,12 @@ impl Cluster {
             .set("fetch.error.backoff.ms", "50");
         config
     }
+}
+
+/// A client that neither reads nor writes: it only asks.
+pub(super) fn bare_client(config: &ClientConfig) -> KafkaResult<Handle<Client<Logged>>> {
+    let native = config.create_native_config()?;
+    Client::new(config, native, RDKafkaType::RD_KAFKA_PRODUCER, Logged).map(Handle::new)
 }
 
 /// The callbacks of clients that need no more than a log.

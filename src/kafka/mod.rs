@@ -20,7 +20,7 @@ pub use cluster::Cluster;
 pub use examine::{ClockReading, PartitionKept, Permission, Reached, may_know_group, may_read, may_write, reach, read_clocks};
 pub use fault::{Fault, FaultKind};
 pub use handle::Handle;
-pub use reader::{GroupMember, JournalReader, ReaderItem};
+pub use reader::{GroupMember, JOINS_ANEW, JournalReader, ReaderItem};
 pub use rulebook::{ApplyFault, RulebookItem, RulebookReader, rulebook_apply};
 pub use tail::{StartAt, TailItem, TopicTail};
 pub use topics::{Checked, Created, Topic, TopicFault, TopicNames, Weight, check as check_topics, create as create_topics};

@@ -41,6 +41,9 @@ const ANSWER: Duration = Duration::from_millis(10);
 /// How long librdkafka may take to go to a place: a word between its own threads.
 const SEEK: Duration = Duration::from_millis(500);
 
+/// What the log says when a member of the group was stranded, and joins it anew.
+pub const JOINS_ANEW: &str = "Kafka answers, and this member hears nothing of its group: joining it anew";
+
 /// Who reads, in which group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GroupMember {
@@ -203,7 +206,7 @@ impl JournalReader {
     /// what its owner's other clients hear of it, has answered for a while without a word of its group. Then it joins anew.
     pub fn look(&mut self, kafka_answers: bool) {
         if self.stranded.is_over(instant(), kafka_answers) {
-            tracing::warn!(target: "kafka", "Kafka answers, and this member hears nothing of its group: joining it anew");
+            tracing::warn!(target: "kafka", "{JOINS_ANEW}");
             self.spend();
         }
     }

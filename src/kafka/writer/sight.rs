@@ -7,14 +7,12 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use rdkafka::client::Client;
 use rdkafka::config::ClientConfig;
 use rdkafka::producer::Producer as _;
-use rdkafka::types::{RDKafkaErrorCode as Code, RDKafkaType};
+use rdkafka::types::RDKafkaErrorCode as Code;
 
 use super::client::{Producer, instant};
-use crate::kafka::cluster::Logged;
-use crate::kafka::handle::Handle;
+use crate::kafka::cluster::bare_client;
 use crate::limits;
 
 /// How long a new client waits for Kafka's answer; and the least time from one look to the next.
@@ -62,9 +60,7 @@ fn has_no_broker(producer: &Producer, topic: &str) -> bool {
 
 /// Whether Kafka tells a new client of a broker.
 fn kafka_answers(config: &ClientConfig, topic: &str) -> bool {
-    let native = config.create_native_config();
-    let client = native.and_then(|native| Client::new(config, native, RDKafkaType::RD_KAFKA_PRODUCER, Logged)).map(Handle::new);
-    let client = match client {
+    let client = match bare_client(config) {
         Ok(client) => client,
         Err(fault) => {
             tracing::warn!(target: "kafka", %fault, "cannot open a client that looks whether Kafka answers");

@@ -182,8 +182,7 @@ impl Stage {
 
     /// How often detectors have found themselves stranded so far.
     fn joined_anew(&self) -> usize {
-        let words = "given no partition back: joining it anew";
-        self.detectors.iter().map(|detector| detector.log().matches(words).count()).sum()
+        self.detectors.iter().map(|detector| detector.log().matches(lonewatch::kafka::JOINS_ANEW).count()).sum()
     }
 
     /// A device falls truly silent, and comes back once its one alarm is there (I4).
