@@ -355,15 +355,19 @@ fn serve(shared: &Arc<Shared>) {
             tracing::warn!(target: "kafka", client = shared.client_id(), "Kafka answers a new client, and not this producer");
             shared.spend();
         }
-        if look.as_ref().is_none_or(Look::is_over) {
+        let is_younger = |than: Duration| born.is_some_and(|at| instant().saturating_duration_since(at) < than);
+        // A new one has time to connect, however long its records have waited.
+        if !is_younger(SILENT) && look.as_ref().is_none_or(Look::is_over) {
             look = shared.look();
         }
-        if !shared.is_spent() || born.is_some_and(|at| instant().saturating_duration_since(at) < REBIRTH) {
+        if !shared.is_spent() || is_younger(REBIRTH) {
             continue;
         }
         born = Some(instant());
-        if let Err(error) = shared.renew() {
-            tracing::error!(target: "kafka", %error, "no new producer; trying again");
+        match shared.renew() {
+            // What is still looked at is the one before: it says nothing of the new one.
+            Ok(()) => look = None,
+            Err(error) => tracing::error!(target: "kafka", %error, "no new producer; trying again"),
         }
     }
     let last = shared.lock().producer.take();

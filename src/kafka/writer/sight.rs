@@ -43,6 +43,7 @@ impl Look {
     /// Whether it has shown that the producer does not see Kafka. Said once.
     pub(super) fn shows_blindness(&mut self) -> bool {
         let ended = self.thread.take_if(|thread| thread.is_finished());
+        // One that panicked has shown nothing, and has said so itself; the next looks again.
         ended.is_some_and(|thread| thread.join().is_ok_and(|is_blind| is_blind))
     }
 
